@@ -1,0 +1,6 @@
+//! td, the client, as a library: a project on disk and its synchronisation.
+//!
+//! Duty: local changes and their events in one transaction; push, pull and replay without loss or duplication.
+//! Invariant: nothing here reads the terminal, the home folder or the environment; the CLI passes them in.
+
+pub mod transport;

@@ -1,0 +1,139 @@
+//! The body of an event: JSON kept as the bytes that were pushed.
+//!
+//! Duty: carry a payload unchanged from the author to every reader, and parse it only where its meaning is needed.
+//! Invariant: the text is one complete JSON value without insignificant white space.
+//! Shape (a convention, never required): `{"new_data":{…},"previous_data":{…},"schema_version":1,"meta":{…}}`.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value, value::RawValue};
+use sha2::{Digest, Sha256};
+
+/// One JSON value as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload(Box<str>);
+
+impl Payload {
+    /// Accepts any one JSON value; drops insignificant white space and keeps everything else (number spelling, key
+    /// order, repeated keys, escapes) as it was.
+    pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
+        let raw: &RawValue = serde_json::from_str(text)?;
+        Ok(Self(compact(raw.get())))
+    }
+
+    /// A payload that this program composed.
+    pub fn from_value(value: &Value) -> Self {
+        Self(value.to_string().into())
+    }
+
+    /// A payload read back from a log, where only [`Payload::parse`]d text is stored.
+    pub fn stored(text: impl Into<Box<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The JSON text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The parsed value. Fails only on nesting deeper than the parser's limit (128), which `parse` lets through.
+    pub fn value(&self) -> Result<Value, serde_json::Error> {
+        serde_json::from_str(&self.0)
+    }
+
+    /// The text that decides whether two payloads are the same event (law 4): keys sorted, the last of repeated keys,
+    /// no white space. A value that cannot be parsed (too deep) is its own canonical text.
+    pub fn canonical(&self) -> String {
+        // `Map` without `preserve_order` is a BTreeMap, so re-serialising sorts.
+        self.value().map(|v| v.to_string()).unwrap_or_else(|_| self.0.to_string())
+    }
+
+    /// Without the given keys at the top level and in both halves; `None` where the payload is not an object.
+    /// Re-serialises with sorted keys, as the reference does (server-protocol 5.3).
+    pub fn without_keys(&self, keys: &[&str]) -> Option<Payload> {
+        let Ok(Value::Object(mut top)) = self.value() else { return None };
+        let drop = |map: &mut Map<String, Value>| keys.iter().for_each(|k| drop(map.remove(*k)));
+        drop(&mut top);
+        for half in ["new_data", "previous_data"] {
+            if let Some(Value::Object(map)) = top.get_mut(half) {
+                drop(map);
+            }
+        }
+        Some(Self::from_value(&Value::Object(top)))
+    }
+}
+
+impl Serialize for Payload {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        raw.serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(from)?;
+        Ok(Self(compact(raw.get())))
+    }
+}
+
+/// Who made a change and from where (field-meta 7). Written into every event our client composes, because it cannot be
+/// reconstructed later. Older readers ignore it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// Format of this object: 1.
+    pub v: u32,
+    /// `user:<id>` or `agent:<id>`: the kind and owner of the key, `user:local` before a login.
+    pub actor: String,
+    /// Which program made it: `td`, `td-demo`, `canary`.
+    pub origin: String,
+    /// The newest sequence the device had applied when it made the change.
+    pub base_seq: i64,
+}
+
+/// Hex of the first `bytes` bytes of SHA-256 over `text`.
+pub fn short_digest(text: &str, bytes: usize) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(bytes).map(|b| format!("{b:02x}")).collect()
+}
+
+fn compact(json: &str) -> Box<str> {
+    let mut out = String::with_capacity(json.len());
+    let (mut in_string, mut escaped) = (false, false);
+    for c in json.chars() {
+        if in_string {
+            out.push(c);
+            match c {
+                _ if escaped => escaped = false,
+                '\\' => escaped = true,
+                '"' => in_string = false,
+                _ => {}
+            }
+        } else if !matches!(c, ' ' | '\n' | '\r' | '\t') {
+            in_string = c == '"';
+            out.push(c);
+        }
+    }
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_survive_but_for_white_space() {
+        let p =
+            Payload::parse("{ \"b\" : 1.10 , \"a\":\"x y\\\" \", \"b\":9007199254740993 }").expect("json");
+        assert_eq!(p.as_str(), r#"{"b":1.10,"a":"x y\" ","b":9007199254740993}"#);
+        assert_eq!(p.canonical(), r#"{"a":"x y\" ","b":9007199254740993}"#);
+    }
+
+    #[test]
+    fn local_fields_leave_both_halves() {
+        let p = Payload::parse(
+            r#"{"repo_root":"/x","new_data":{"repo_root":"/x","id":"1"},"previous_data":null}"#,
+        );
+        let scrubbed = p.expect("json").without_keys(&["repo_root"]).expect("object");
+        assert_eq!(scrubbed.as_str(), r#"{"new_data":{"id":"1"},"previous_data":null}"#);
+        assert_eq!(Payload::parse("7").expect("json").without_keys(&["x"]), None);
+    }
+}

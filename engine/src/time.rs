@@ -1,0 +1,265 @@
+//! Times as the reference reads, stores and prints them (server-protocol 4.6, 6.3; client-engine 1.2, 1.10).
+//!
+//! Duty: one parser for what clients may push, one for what a row may hold, and the text forms both sides write.
+//! Invariant: a time is an instant *and* the offset it was written with; equality of state looks at the instant.
+//! Danger: SQLite compares these columns as text, so a form is as much a contract as a value.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};
+
+/// A time with the zone offset it was written in, to the nanosecond.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ClientTime(OffsetDateTime);
+
+/// A text that is no time in the form that was expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a time: {0:?}")]
+pub struct BadTime(pub String);
+
+impl ClientTime {
+    /// RFC 3339 as the reference accepts it on the wire: upper-case `T` and a mandatory zone, but a one-digit hour, a
+    /// comma before the fraction and offsets up to 24:00 pass. Digits beyond nine are cut.
+    pub fn parse(text: &str) -> Result<Self, BadTime> {
+        parse(text, Form::Wire).map(Self).ok_or_else(|| BadTime(text.into()))
+    }
+
+    /// Any form a row may hold: `T` or a blank, fraction or not, offset, `Z` or nothing (UTC), no seconds, date only,
+    /// and Go's default print (`2026-01-02 15:04:05.1 +0200 CEST m=+0.1`).
+    pub fn parse_stored(text: &str) -> Result<Self, BadTime> {
+        parse(text, Form::Row).map(Self).ok_or_else(|| BadTime(text.into()))
+    }
+
+    /// From a moment, in UTC.
+    pub fn from_unix_nanos(nanos: i128) -> Result<Self, BadTime> {
+        OffsetDateTime::from_unix_timestamp_nanos(nanos).map(Self).map_err(|_| BadTime(nanos.to_string()))
+    }
+
+    /// Nanoseconds since 1970 in UTC: what two spellings of one moment share.
+    pub fn unix_nanos(self) -> i128 {
+        self.0.unix_timestamp_nanos()
+    }
+
+    /// `2026-11-21T09:53:18.7+02:00`: original offset (`Z` when zero), fraction without trailing zeros, none when zero.
+    pub fn rfc3339n(self) -> String {
+        self.text('T', true)
+    }
+
+    /// `2026-11-21 09:53:18.7+02:00`: the form of DATETIME columns; the offset is always spelt.
+    pub fn canonical(self) -> String {
+        self.text(' ', false)
+    }
+
+    /// `2026-11-21T09:53:18.700000000Z`: UTC with all nine digits, so that text order is time order. The form our own
+    /// events use (client-engine 11.11).
+    pub fn fixed_utc(self) -> String {
+        let t = self.0.to_offset(UtcOffset::UTC);
+        format!("{}.{:09}Z", stem(t, 'T'), t.nanosecond())
+    }
+
+    /// `2026-11-21T09:53:18Z`: UTC, whole seconds.
+    pub fn rfc3339s_utc(self) -> String {
+        format!("{}Z", stem(self.0.to_offset(UtcOffset::UTC), 'T'))
+    }
+
+    /// `2026-11-21 09:53:18`: UTC, whole seconds, as SQLite's CURRENT_TIMESTAMP.
+    pub fn sql_utc(self) -> String {
+        stem(self.0.to_offset(UtcOffset::UTC), ' ')
+    }
+
+    /// The same moment in UTC.
+    pub fn utc(self) -> Self {
+        Self(self.0.to_offset(UtcOffset::UTC))
+    }
+
+    fn text(self, separator: char, short_utc: bool) -> String {
+        let mut out = stem(self.0, separator);
+        if self.0.nanosecond() != 0 {
+            out.push_str(format!(".{:09}", self.0.nanosecond()).trim_end_matches('0'));
+        }
+        let seconds = self.0.offset().whole_seconds();
+        if seconds == 0 && short_utc {
+            out.push('Z');
+        } else {
+            let (sign, s) = (if seconds < 0 { '-' } else { '+' }, seconds.abs());
+            out.push_str(&format!("{sign}{:02}:{:02}", s / 3600, s / 60 % 60));
+        }
+        out
+    }
+}
+
+impl fmt::Debug for ClientTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.rfc3339n())
+    }
+}
+
+impl Serialize for ClientTime {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.rfc3339n())
+    }
+}
+
+impl<'de> Deserialize<'de> for ClientTime {
+    /// Reads any stored form: a pull answer, a fixture and a log row spell times differently.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        Self::parse_stored(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+fn stem(t: OffsetDateTime, separator: char) -> String {
+    format!(
+        "{:04}-{:02}-{:02}{separator}{:02}:{:02}:{:02}",
+        t.year(),
+        u8::from(t.month()),
+        t.day(),
+        t.hour(),
+        t.minute(),
+        t.second()
+    )
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Wire,
+    Row,
+}
+
+/// A cursor over ASCII; every step is `None` at the first thing that does not fit.
+struct Scan<'a>(&'a [u8]);
+
+impl Scan<'_> {
+    fn digits(&mut self, min: usize, max: usize) -> Option<u32> {
+        let n = self.0.iter().take(max).take_while(|b| b.is_ascii_digit()).count();
+        let (head, tail) = (n >= min).then(|| self.0.split_at(n))?;
+        self.0 = tail;
+        Some(head.iter().fold(0, |v, b| v * 10 + u32::from(b - b'0')))
+    }
+
+    fn take(&mut self, any_of: &[u8]) -> Option<u8> {
+        let (first, rest) = self.0.split_first().filter(|(b, _)| any_of.contains(b))?;
+        self.0 = rest;
+        Some(*first)
+    }
+}
+
+fn parse(text: &str, form: Form) -> Option<OffsetDateTime> {
+    let mut s = Scan(text.as_bytes());
+    let year = s.digits(4, 4)?;
+    s.take(b"-")?;
+    let month = s.digits(2, 2)?;
+    s.take(b"-")?;
+    let day = s.digits(2, 2)?;
+    let month = Month::try_from(u8::try_from(month).ok()?).ok()?;
+    let date = Date::from_calendar_date(i32::try_from(year).ok()?, month, u8::try_from(day).ok()?).ok()?;
+    if s.0.is_empty() && form == Form::Row {
+        return Some(PrimitiveDateTime::new(date, Time::MIDNIGHT).assume_utc());
+    }
+    s.take(if form == Form::Row { b"T " } else { b"T" })?;
+    let hour = s.digits(1, 2)?;
+    s.take(b":")?;
+    let minute = s.digits(2, 2)?;
+    let (mut second, mut nanos) = (0, 0);
+    if s.take(b":").is_some() {
+        second = s.digits(2, 2)?;
+        if s.take(b".,").is_some() {
+            nanos = fraction(&mut s)?;
+        }
+    } else if form == Form::Wire {
+        return None;
+    }
+    let narrow = |v: u32| u8::try_from(v).ok();
+    let clock = Time::from_hms_nano(narrow(hour)?, narrow(minute)?, narrow(second)?, nanos).ok()?;
+    let offset = zone(&mut s, form)?;
+    Some(PrimitiveDateTime::new(date, clock).assume_offset(offset))
+}
+
+fn fraction(s: &mut Scan<'_>) -> Option<u32> {
+    let n = s.0.iter().take_while(|b| b.is_ascii_digit()).count();
+    let (digits, rest) = (n > 0).then(|| s.0.split_at(n))?;
+    s.0 = rest;
+    Some((0..9).fold(0, |v, i| v * 10 + u32::from(digits.get(i).map_or(0, |b| b - b'0'))))
+}
+
+/// The zone and everything after it.
+fn zone(s: &mut Scan<'_>, form: Form) -> Option<UtcOffset> {
+    let row = form == Form::Row;
+    if row && s.0.is_empty() {
+        return Some(UtcOffset::UTC);
+    }
+    if s.take(b"Z").is_some() {
+        return s.0.is_empty().then_some(UtcOffset::UTC);
+    }
+    let go_print = row && s.take(b" ").is_some();
+    let sign = s.take(b"+-")?;
+    let hours = s.digits(2, 2)?;
+    let colon = s.take(b":").is_some();
+    let minutes = if colon || row { s.digits(2, 2)? } else { return None };
+    // Go's default print ends in a zone name and perhaps a monotonic clock reading; both repeat what is known.
+    let rest_is_known = s.0.is_empty() || go_print && s.0.first() == Some(&b' ');
+    if !rest_is_known || hours > 24 || minutes > 60 {
+        return None;
+    }
+    let seconds = i32::try_from(hours * 3600 + minutes * 60).ok()?;
+    UtcOffset::from_whole_seconds(if sign == b'-' { -seconds } else { seconds }).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wire_form_is_as_strict_and_as_lax_as_the_reference() {
+        for (text, back) in [
+            ("2026-11-21T09:53:18Z", "2026-11-21T09:53:18Z"),
+            ("2026-11-21T09:53:18.700+02:00", "2026-11-21T09:53:18.7+02:00"),
+            ("2026-11-21T9:53:18,5Z", "2026-11-21T09:53:18.5Z"),
+            ("2026-11-21T09:53:18.12345678999Z", "2026-11-21T09:53:18.123456789Z"),
+            ("2026-11-21T09:53:18+24:00", "2026-11-21T09:53:18+24:00"),
+            ("2026-11-21T09:53:18+00:00", "2026-11-21T09:53:18Z"),
+        ] {
+            assert_eq!(ClientTime::parse(text).map(ClientTime::rfc3339n), Ok(back.to_string()), "{text}");
+        }
+        for bad in [
+            "",
+            "2026-11-21t09:53:18Z",
+            "2026-11-21T09:53:18z",
+            "2026-11-21 09:53:18Z",
+            "2026-11-21T09:53Z",
+            "2026-11-21T09:53:18+0200",
+            "2026-11-21T09:53:60Z",
+            "2026-11-21T24:00:00Z",
+            "2026-11-21T09:53:18",
+            "2026-02-30T09:53:18Z",
+            "2026-11-21T09:53:18.Z",
+            "2026-11-21T09:53:18ZZ",
+            "not a time",
+        ] {
+            assert!(ClientTime::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_spelling_in_a_row_is_the_same_instant() {
+        let same = [
+            "2026-11-21T09:53:25.7Z",
+            "2026-11-21 09:53:25.7+00:00",
+            "2026-11-21 11:53:25.700 +0200 CEST m=+0.01",
+            "2026-11-21T04:53:25.7-05:00",
+            "2026-11-21 09:53:25.7",
+        ];
+        for text in same {
+            let nanos = ClientTime::parse_stored(text).expect(text).unix_nanos();
+            assert_eq!(nanos, 1_795_254_805_700_000_000, "{text}");
+        }
+        assert_eq!(ClientTime::parse_stored("2026-11-21").expect("date").sql_utc(), "2026-11-21 00:00:00");
+    }
+
+    #[test]
+    fn our_own_form_sorts_as_text() {
+        let t = ClientTime::parse("2026-11-21T09:53:18.7+02:00").expect("time");
+        assert_eq!(t.fixed_utc(), "2026-11-21T07:53:18.700000000Z");
+        assert_eq!(t.canonical(), "2026-11-21 09:53:18.7+02:00");
+    }
+}
