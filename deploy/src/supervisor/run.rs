@@ -75,9 +75,7 @@ enum Message {
 /// specification, for the draining server of one that was killed.
 pub fn supervise(spec_path: &Path) -> Result<(), SuperviseError> {
     let spec = Spec::read(spec_path)?;
-    // Out of the terminal's session: closing the terminal sends us nothing. Fails only for a group leader, who is out of
-    // the terminal's reach for another reason (a test or a service manager started us).
-    let _ = rustix::process::setsid();
+    leave_session();
     let prepare = SuperviseError::Prepare;
     DirBuilder::new().recursive(true).mode(0o700).create(&spec.state).map_err(prepare)?;
     let lock = take_lock(&spec)?;
@@ -102,6 +100,19 @@ pub fn supervise(spec_path: &Path) -> Result<(), SuperviseError> {
     control::remove(&supervisor.spec.state);
     log::say(&supervisor.spec.log, "stopped");
     Ok(())
+}
+
+/// Out of the terminal's session: closing the terminal then sends us nothing. Whoever started us may have made us the
+/// leader of a process group, and a leader cannot leave, so we first join our parent's group. If neither is allowed we
+/// are out of the terminal's reach for another reason.
+fn leave_session() {
+    use rustix::process::{getpgid, getppid, setpgid, setsid};
+    if setsid().is_err()
+        && let Ok(group) = getpgid(getppid())
+        && setpgid(None, Some(group)).is_ok()
+    {
+        let _ = setsid();
+    }
 }
 
 struct Server {
