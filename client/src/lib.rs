@@ -5,8 +5,10 @@
 
 pub mod ambient;
 pub mod config;
+pub mod connect;
 pub mod durable;
 pub mod http;
+pub mod identity;
 pub mod lock;
 pub mod place;
 pub mod resolve;

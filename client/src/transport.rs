@@ -141,6 +141,23 @@ pub enum TransportError {
     },
 }
 
+impl TransportError {
+    /// Stable word for programs: the server's own code where it gave one.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Offline { .. } => "offline",
+            Self::Refused { code, .. } if !code.is_empty() => code,
+            Self::Refused { .. } => "refused",
+            Self::Foreign { .. } => "foreign_answer",
+        }
+    }
+
+    /// Whether the server did not accept the key.
+    pub fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Refused { status: 401, .. })
+    }
+}
+
 /// The calls a device needs for one project. Every call may be repeated safely.
 pub trait Transport {
     /// Push one batch.
