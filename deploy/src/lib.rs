@@ -10,6 +10,7 @@ pub mod facts;
 pub mod host;
 pub mod step;
 pub mod supervisor;
+pub mod steps;
 mod view;
 
 pub use view::{Apply, Cancel, Capture, Kept, Probe, STOPPED, Wait};

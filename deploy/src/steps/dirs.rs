@@ -19,10 +19,12 @@ pub(super) struct Dirs {
 pub(super) struct Standing(Vec<(PathBuf, Option<EntryKind>)>);
 
 /// What was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct MadeDirs {
     /// In the order in which they were made.
     pub made: Vec<PathBuf>,
+    /// Those of them whose content is ours as well.
+    pub with_content: Vec<PathBuf>,
 }
 
 impl Dirs {
@@ -69,10 +71,13 @@ impl Dirs {
         }
     }
 
-    pub fn missing(&self, cx: &Probe<'_>) -> Result<MadeDirs, StepError> {
+    /// What `apply` will make. The content of `ours` will be ours too, where we make it.
+    pub fn missing(&self, cx: &Probe<'_>, ours: &[&Path]) -> Result<MadeDirs, StepError> {
         let standing = self.observe(cx)?;
-        let made = standing.0.into_iter().filter(|(_, kind)| kind.is_none()).map(|(path, _)| path).collect();
-        Ok(MadeDirs { made })
+        let made: Vec<_> =
+            standing.0.into_iter().filter(|(_, kind)| kind.is_none()).map(|(path, _)| path).collect();
+        let with_content = made.iter().filter(|dir| ours.contains(&dir.as_path())).cloned().collect();
+        Ok(MadeDirs { made, with_content })
     }
 
     pub fn apply(&self, cx: &Apply<'_>) -> Result<bool, StepError> {
@@ -87,11 +92,12 @@ impl Dirs {
 }
 
 impl MadeDirs {
-    /// Removes what was made: with all content where `content_is_ours` says so, else only if empty.
-    pub fn undo(&self, cx: &Apply<'_>, content_is_ours: impl Fn(&Path) -> bool) -> Result<UndoOutcome, StepError> {
+    /// Removes what was made, where it is empty; what is ours with its content only if `content` says so.
+    pub fn undo(&self, cx: &Apply<'_>, content: bool) -> Result<UndoOutcome, StepError> {
         let mut outcome = UndoOutcome::NothingToDo;
         for dir in self.made.iter().rev() {
-            let removed = if content_is_ours(dir) { cx.remove_tree(dir)? } else { cx.remove_dir(dir)? };
+            let whole = content && self.with_content.contains(dir);
+            let removed = if whole { cx.remove_tree(dir)? } else { cx.remove_dir(dir)? };
             match removed {
                 Removed::Gone if outcome == UndoOutcome::NothingToDo => outcome = UndoOutcome::Restored,
                 Removed::NotEmpty => {

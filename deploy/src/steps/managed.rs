@@ -2,7 +2,7 @@
 
 use crate::error::{Remedy, StepError};
 use crate::host::{Digest, EntryKind, Mode, Removed, Stat};
-use crate::step::{Change, Diff, UndoOutcome};
+use crate::step::{Change, Diff, Outcome, UndoOutcome};
 use crate::view::{Apply, Capture, Kept, Probe};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -44,6 +44,21 @@ pub(super) fn observe(cx: &Probe<'_>, path: &std::path::Path) -> Result<FileSeen
     Ok(FileSeen { stat, text: text.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) })
 }
 
+/// Undo data of a change; every change that acts has a file.
+pub(super) fn before(cx: &Capture<'_>, change: &Change<ManagedFile>) -> Result<FileBefore, StepError> {
+    match change.desired() {
+        Some(file) => file.capture(cx),
+        None => Ok(FileBefore { path: PathBuf::new(), former: None, ours: Digest::of(b"") }),
+    }
+}
+
+/// Writes it, if the change wants it written.
+pub(super) fn apply(cx: &Apply<'_>, change: &Change<ManagedFile>) -> Result<Outcome, StepError> {
+    let Some(file) = change.desired() else { return Ok(Outcome::Unchanged) };
+    cx.put(&file.path, file.text.as_bytes(), file.mode)?;
+    Ok(Outcome::Changed)
+}
+
 impl ManagedFile {
     pub fn plan(self, seen: &FileSeen) -> Change<Self> {
         let Some(stat) = &seen.stat else { return Change::Create { desired: self } };
@@ -68,17 +83,13 @@ impl ManagedFile {
         if diff.0.is_empty() { Change::Noop } else { Change::Update { diff, desired: self } }
     }
 
-    pub fn capture(&self, cx: &Capture<'_>) -> Result<FileBefore, StepError> {
+    fn capture(&self, cx: &Capture<'_>) -> Result<FileBefore, StepError> {
         let stat = cx.stat(&self.path)?;
         let former = match cx.read(&self.path, LIMIT)?.zip(stat) {
             Some((bytes, stat)) => Some((cx.keep(&bytes)?, stat.mode)),
             None => None,
         };
         Ok(FileBefore { path: self.path.clone(), former, ours: Digest::of(self.text.as_bytes()) })
-    }
-
-    pub fn apply(&self, cx: &Apply<'_>) -> Result<(), StepError> {
-        Ok(cx.put(&self.path, self.text.as_bytes(), self.mode)?)
     }
 }
 

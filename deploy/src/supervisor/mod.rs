@@ -15,8 +15,10 @@ mod control;
 mod log;
 mod run;
 mod spec;
+mod view;
 
 pub use child::exec_server;
 pub use control::{Ask, Control, ControlError, ServerStatus, SupervisorStatus};
 pub use run::{SuperviseError, supervise};
 pub use spec::{Spec, SpecError};
+pub use view::HostStatus;
