@@ -45,7 +45,10 @@ fn only_the_fault_filesystem_may_be_unsafe() {
     let mut offenders = Vec::new();
     visit(&root(), &mut |path, text| {
         let exempt = path.starts_with(root().join("tests/faultfs")) || path == Path::new(file!());
-        if path.extension().is_some_and(|e| e == "toml") && !exempt && text.contains("unsafe_code = \"allow\"") {
+        if path.extension().is_some_and(|e| e == "toml")
+            && !exempt
+            && text.contains("unsafe_code = \"allow\"")
+        {
             offenders.push(path.to_path_buf());
         }
     });
