@@ -9,8 +9,8 @@ pub mod event;
 pub mod facts;
 pub mod host;
 pub mod step;
-pub mod supervisor;
 pub mod steps;
+pub mod supervisor;
 mod view;
 
 pub use view::{Apply, Cancel, Capture, Kept, Probe, STOPPED, Wait};

@@ -61,7 +61,10 @@ impl Dirs {
             return Change::Blocked {
                 code: "E-DIR-IN-THE-WAY".into(),
                 why: format!("{} is not a directory", path.display()),
-                remedy: Remedy::run("move it away, then run setup again", format!("ls -ld {}", path.display())),
+                remedy: Remedy::run(
+                    "move it away, then run setup again",
+                    format!("ls -ld {}", path.display()),
+                ),
             };
         }
         if standing.0.iter().all(|(_, kind)| kind.is_some()) {

@@ -65,7 +65,10 @@ impl ManagedFile {
         if stat.kind != EntryKind::File {
             return Change::Blocked {
                 code: "E-FILE-IN-THE-WAY".into(),
-                why: format!("{} is not a regular file, and setup follows no links there", self.path.display()),
+                why: format!(
+                    "{} is not a regular file, and setup follows no links there",
+                    self.path.display()
+                ),
                 remedy: Remedy::run(
                     "move it away, then run setup again",
                     format!("ls -ld {}", self.path.display()),
@@ -100,7 +103,11 @@ impl FileBefore {
 
     pub fn undo(&self, cx: &Apply<'_>) -> Result<UndoOutcome, StepError> {
         let now = cx.digest(&self.path)?;
-        let former = self.former.as_ref().map(|(kept, mode)| Ok::<_, StepError>((cx.kept(kept)?, *mode))).transpose()?;
+        let former = self
+            .former
+            .as_ref()
+            .map(|(kept, mode)| Ok::<_, StepError>((cx.kept(kept)?, *mode)))
+            .transpose()?;
         if now == former.as_ref().map(|(bytes, _)| Digest::of(bytes)) {
             return Ok(UndoOutcome::NothingToDo);
         }

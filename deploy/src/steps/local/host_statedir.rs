@@ -47,7 +47,9 @@ impl Step for HostStateDir {
     fn capture(&self, cx: &Capture<'_>, change: &Change<Dirs>) -> Result<MadeDirs, StepError> {
         let places = Places::of(cx.answers(), cx.facts());
         let log = places.log.parent().unwrap_or(&places.host);
-        change.desired().map_or_else(|| Ok(MadeDirs::default()), |dirs| dirs.missing(cx, &[&places.supervisor, log]))
+        change
+            .desired()
+            .map_or_else(|| Ok(MadeDirs::default()), |dirs| dirs.missing(cx, &[&places.supervisor, log]))
     }
 
     fn creates(&self, undo: &MadeDirs) -> Vec<String> {

@@ -7,6 +7,7 @@
 mod absent;
 mod asking;
 mod client_config;
+mod client_program;
 mod client_roundtrip;
 mod data_drill;
 mod data_first_backup;

@@ -43,7 +43,8 @@ impl Step for PreFacts {
         let odd = |(_, path): &&(String, PathBuf)| {
             !path.is_absolute() || path.to_str().is_none_or(|text| text.chars().any(char::is_control))
         };
-        let wrong: Vec<_> = desired.iter().filter(odd).map(|(name, path)| format!("{name}={}", path.display())).collect();
+        let wrong: Vec<_> =
+            desired.iter().filter(odd).map(|(name, path)| format!("{name}={}", path.display())).collect();
         if wrong.is_empty() {
             return Change::Noop;
         }

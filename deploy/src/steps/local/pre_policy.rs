@@ -65,7 +65,10 @@ impl Step for PrePolicy {
         }
         for (name, folder) in [("data", &places.data), ("backup", &places.backups)] {
             if folder.starts_with(&places.releases) || places.config.starts_with(folder) {
-                wrong.push(format!("the {name} folder {} is inside another part of td-sync", folder.display()));
+                wrong.push(format!(
+                    "the {name} folder {} is inside another part of td-sync",
+                    folder.display()
+                ));
             }
         }
         if places.data.starts_with(&places.backups) || places.backups.starts_with(&places.data) {

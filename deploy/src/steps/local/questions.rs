@@ -125,7 +125,9 @@ pub fn detect(key: &AnswerKey, answers: &Answers, facts: &Facts, look: &dyn Look
         key if *key == PORT => detect_port(&places, look)?,
         key if *key == DATA => path(&places.data, "below $XDG_DATA_HOME"),
         key if *key == BACKUPS => path(&places.backups, "beside the data; another disk is safer"),
-        key if *key == PREFIX => path(&facts.home.join(".local"), "the usual place for a user's own programs"),
+        key if *key == PREFIX => {
+            path(&facts.home.join(".local"), "the usual place for a user's own programs")
+        }
         key if *key == DEVICE => {
             let name = if facts.hostname.is_empty() { "this-machine" } else { &facts.hostname };
             Detected { answer: Answer::Text(name.to_owned()), reason: "the machine's host name".into() }
@@ -133,6 +135,16 @@ pub fn detect(key: &AnswerKey, answers: &Answers, facts: &Facts, look: &dyn Look
         key if *key == DEMO => path(&places.demo, "in your home folder"),
         _ => return None,
     })
+}
+
+/// What has to be known and is not worth a question.
+pub fn find_out(answers: &Answers, facts: &Facts, look: &dyn Look) -> Vec<(AnswerKey, Answer)> {
+    if answers.text(&TD_NAME).is_some() {
+        return Vec::new();
+    }
+    let foreign = super::client_config::foreign_td(&Places::of(answers, facts), facts, look);
+    let name = if foreign.is_some() { "tds" } else { "td" };
+    vec![(TD_NAME, Answer::Text(name.into()))]
 }
 
 fn detect_email(facts: &Facts, look: &dyn Look) -> Option<Detected> {
@@ -187,7 +199,9 @@ pub(super) fn port_state(at: SocketAddr, places: &Places, look: &dyn Look) -> Re
 fn email(text: &str) -> Result<Answer, String> {
     let text = text.trim().to_lowercase();
     let parts = text.split_once('@').filter(|(name, host)| !name.is_empty() && !host.is_empty());
-    if parts.is_none_or(|(_, host)| host.contains('@')) || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+    if parts.is_none_or(|(_, host)| host.contains('@'))
+        || text.chars().any(|c| c.is_whitespace() || c.is_control())
+    {
         return Err(format!("{text:?} is no mail address (name@host)"));
     }
     Ok(Answer::Text(text))

@@ -42,9 +42,10 @@ impl Situation for ConfigError {
 
     fn remedy(&self) -> Remedy {
         match self {
-            Self::Unreadable { path, .. } => {
-                Remedy::run("correct the line, or move the file away", format!("mv {0} {0}.old", path.display()))
-            }
+            Self::Unreadable { path, .. } => Remedy::run(
+                "correct the line, or move the file away",
+                format!("mv {0} {0}.old", path.display()),
+            ),
             Self::Unwritable(_) => Remedy::run("choose another folder", "td-sync-setup answers show"),
         }
     }
@@ -139,7 +140,9 @@ fn marked(file: &EnvFile) -> String {
 fn merged(old: Option<&str>, ours: &str) -> String {
     let Some(old) = old.filter(|old| !is_untouched(old)) else { return ours.to_owned() };
     match (EnvFile::parse(old), EnvFile::parse(ours)) {
-        (Ok(theirs), Ok(defaults)) if defaults.iter().all(|(name, _)| theirs.get(name).is_some()) => old.to_owned(),
+        (Ok(theirs), Ok(defaults)) if defaults.iter().all(|(name, _)| theirs.get(name).is_some()) => {
+            old.to_owned()
+        }
         (Ok(theirs), Ok(defaults)) => {
             // Their file keeps its own text, comments and order; what is missing goes to the end.
             let mut missing = EnvFile::new();
@@ -180,7 +183,8 @@ mod tests {
 
     #[test]
     fn an_edited_file_keeps_its_values_comments_and_order_and_gets_what_is_missing() {
-        let old = format!("{}# mine\nSYNC_Z=last\n", marked(&file(&[("SYNC_A", "1")])).replace("=1", "=edited"));
+        let old =
+            format!("{}# mine\nSYNC_Z=last\n", marked(&file(&[("SYNC_A", "1")])).replace("=1", "=edited"));
         let new = marked(&file(&[("SYNC_A", "2"), ("SYNC_B", "new")]));
         let text = merged(Some(&old), &new);
         assert!(text.starts_with(old.trim_end()));

@@ -136,7 +136,8 @@ impl Step for ServerCutover {
         if lived {
             asking::tell(&places, cx.facts(), &**cx, "host-stop")?;
         }
-        let removed = if undo.points_to.is_none() { cx.remove_file(&places.current)? } else { Removed::Absent };
+        let removed =
+            if undo.points_to.is_none() { cx.remove_file(&places.current)? } else { Removed::Absent };
         Ok(if lived || removed == Removed::Gone { UndoOutcome::Restored } else { UndoOutcome::NothingToDo })
     }
 }
@@ -163,16 +164,15 @@ fn run_current(cx: &Apply<'_>, places: &Places) -> Result<(), StepError> {
         last = asking::status(places, &**cx)?;
         // Three starts that ended by themselves are a crash loop, not a slow start.
         match &last.supervisor {
-            Some(supervisor) if supervisor.starts >= 4 && !last.is_ready() => Err(crash_loop(cx, places, &last)),
+            Some(supervisor) if supervisor.starts >= 4 && !last.is_ready() => Err(crash_loop(places, &last)),
             _ => Ok((last.is_current() && last.is_ready()).then_some(())),
         }
     })
     .map_err(|error| error.with_evidence(log_tail(cx, places)))
 }
 
-fn crash_loop(cx: &Apply<'_>, places: &Places, status: &HostStatus) -> StepError {
+fn crash_loop(places: &Places, status: &HostStatus) -> StepError {
     let exit = status.supervisor.as_ref().and_then(|supervisor| supervisor.last_exit.clone());
-    let _ = cx;
     StepError::new(
         "E-SERVER-ENDS",
         format!("the server ends by itself again and again ({})", exit.unwrap_or_else(|| "unknown".into())),
