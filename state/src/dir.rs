@@ -126,19 +126,36 @@ impl TargetDir {
     }
 
     /// Removes it with all it holds, and the folders above it that were made for it and are empty now. The last act of
-    /// an uninstall, under the lock; nothing can be undone afterwards.
+    /// an uninstall, under the lock; nothing can be undone afterwards. It is renamed first, so that a crash leaves either
+    /// the whole target or none; what is left of a removal is swept by the next one.
     pub fn remove(&self) -> Result<(), StateError> {
-        let file = self.target_file();
+        let gone = self.path.with_file_name(format!(".gone-{}", self.id));
+        let io = |e| StateError::io("remove", &self.path, e);
+        if self.exists() {
+            if gone.exists() {
+                fs::remove_dir_all(&gone).map_err(io)?;
+            }
+            fs::rename(&self.path, &gone).map_err(io)?;
+        }
+        if !gone.exists() {
+            return Ok(());
+        }
+        let file = gone.join("target.toml");
         let made = match durable::read(&file)? {
             Some(bytes) => parse(&file, &bytes)?.made,
             None => Vec::new(),
         };
-        fs::remove_dir_all(&self.path).map_err(|e| StateError::io("remove", &self.path, e))?;
-        for dir in made {
-            if fs::remove_dir(&dir).is_err() {
-                break;
+        for entry in fs::read_dir(&gone).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            if path.is_dir() {
+                fs::remove_dir_all(&path).map_err(io)?;
+            } else if path != file {
+                fs::remove_file(&path).map_err(io)?;
             }
         }
+        fs::remove_dir_all(&gone).map_err(io)?;
+        // Stops at the first that somebody else uses too.
+        let _ = made.iter().try_for_each(fs::remove_dir);
         Ok(())
     }
 

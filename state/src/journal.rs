@@ -41,6 +41,7 @@ pub struct Journal {
     closed: bool,
     began: Instant,
     boot: Option<String>,
+    resumes: Option<RunId>,
     ledger: Ledger,
     redactor: Redactor,
 }
@@ -187,10 +188,11 @@ impl Journal {
             closed: false,
             began: Instant::now(),
             boot: begin.boot.clone(),
+            resumes: history.ledger.open_run.clone(),
             ledger: history.ledger,
             redactor,
         };
-        let resumes = journal.ledger.open_run.clone();
+        let resumes = journal.resumes.clone();
         journal.append(Body::RunStarted {
             verb: begin.verb,
             tool: begin.tool,
@@ -208,6 +210,11 @@ impl Journal {
     /// This run.
     pub fn run(&self) -> &RunId {
         &self.run
+    }
+
+    /// The run before it, if that did not end by itself.
+    pub fn resumes(&self) -> Option<&RunId> {
+        self.resumes.as_ref()
     }
 
     /// Where it is written.

@@ -137,7 +137,20 @@ impl Ledger {
         }
         let Some((step, step_move)) = record.body.step_move() else { return Ok(()) };
         let memory = self.steps.entry(step.into()).or_default();
-        memory.state = legality::next(memory.state, step_move).unwrap_or(memory.state);
+        let ours = |undo: &[UndoEntry], but: u64| undo.iter().any(|u| u.step == step && u.seq != but);
+        memory.state = match (step_move, legality::next(memory.state, step_move).unwrap_or(memory.state)) {
+            // It was refused, never begun, and is as wanted: not our doing.
+            (Move::Satisfied, State::Done) if !ours(&self.undo, 0) => State::Skipped,
+            (Move::Satisfied, State::Skipped) if ours(&self.undo, 0) => State::Done,
+            (_, state) => state,
+        };
+        if let Body::UndoOutcome { of, .. } = &record.body
+            && memory.state == State::Undone
+            && ours(&self.undo, *of)
+        {
+            // The newest change of several is undone: what stood before it was ours too.
+            memory.state = State::Done;
+        }
         match &record.body {
             Body::Intent(intent) => {
                 memory.rev = intent.rev;

@@ -2,7 +2,7 @@
 //!
 //! Duty: the records, and how one becomes a line and back.
 //! Invariant: `crc` covers the line's own bytes, so a field this version does not know is covered too.
-//! Danger: these names are read by every later version; a fixture of each version is kept in `tests/fixtures/state`.
+//! Danger: these names are read by every later version; a fixture of each version is kept in `state/tests/fixtures`.
 
 use crate::legality::Move;
 use crate::run::RunId;
