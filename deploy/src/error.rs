@@ -145,3 +145,18 @@ impl<E: Situation> From<E> for StepError {
         }
     }
 }
+
+impl Situation for td_state::StateError {
+    fn code(&self) -> &'static str {
+        Self::code(self)
+    }
+
+    fn means(&self) -> String {
+        Self::means(self).into()
+    }
+
+    fn remedy(&self) -> Remedy {
+        let (text, command) = Self::remedy(self);
+        Remedy { text, commands: command.into_iter().collect() }
+    }
+}

@@ -4,12 +4,17 @@
 //! Invariant: what to do = answers − probe; what may be undone = journal; intent is on disk before a byte changes.
 //! Danger: a step that acts outside [`step::Apply`] is invisible to resume and undo.
 
+pub mod engine;
 pub mod error;
 pub mod event;
+pub mod exit;
 pub mod facts;
+pub mod fault;
 pub mod host;
+pub mod signals;
 pub mod step;
 pub mod steps;
+pub mod stream;
 pub mod supervisor;
 mod view;
 

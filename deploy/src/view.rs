@@ -12,23 +12,29 @@ use crate::host::{Host, Look};
 use serde::{Deserialize, Serialize};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use td_state::answers::{Answer, AnswerKey, Answers};
+use td_state::journal::OnDisk;
 
 /// A person's wish to stop, seen at safe points. Cheap to clone; all clones are one.
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicU32>);
+pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
     /// Asks to stop at the next safe point.
     pub fn ask(&self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
+        self.0.store(true, Ordering::SeqCst);
     }
 
     /// Whether somebody asked.
     pub fn asked(&self) -> bool {
-        self.0.load(Ordering::SeqCst) > 0
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// The flag itself, for a signal handler.
+    pub(crate) fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
     }
 }
 
@@ -170,6 +176,7 @@ impl<'a> Deref for Apply<'a> {
 
 impl<'a> Apply<'a> {
     pub(crate) fn new(
+        _intended: &OnDisk,
         host: &'a dyn Host,
         answers: &'a mut Answers,
         save: &'a dyn Fn(&Answers) -> Result<(), StepError>,

@@ -4,9 +4,12 @@
 //! Invariant: secrets stand here as references only; keys this version does not know are kept as they are.
 //! Danger: an answer is intent, never knowledge about the host (law 11): nothing may be undone because of it.
 
+use crate::durable;
+use crate::error::StateError;
+use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The newest `schema` number this version reads and writes.
 pub const SCHEMA: i64 = 1;
@@ -153,6 +156,71 @@ impl Answers {
         }
         let before = table.insert(rest.to_owned(), value.clone());
         before.as_ref() != Some(&value)
+    }
+}
+
+impl Answers {
+    /// Reads the file; no file is no answers.
+    pub fn load(path: &Path) -> Result<Self, StateError> {
+        durable::read(path)?.map_or_else(|| Ok(Self::default()), |bytes| Self::parse(path, &bytes))
+    }
+
+    /// Reads the content of a file. A file without a schema number is one that a person wrote.
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, StateError> {
+        let unreadable = |why: String| StateError::Unreadable { path: path.into(), why };
+        let text = std::str::from_utf8(bytes).map_err(|e| unreadable(e.to_string()))?;
+        let mut table: toml::Table = toml::from_str(text).map_err(|e| unreadable(e.to_string()))?;
+        match table.entry("schema").or_insert(SCHEMA.into()) {
+            toml::Value::Integer(found) if *found > SCHEMA => {
+                Err(StateError::Newer { path: path.into(), found: *found, known: SCHEMA })
+            }
+            toml::Value::Integer(1..) => Ok(Self { table }),
+            other => Err(unreadable(format!("schema is {other}, not a number from 1 to {SCHEMA}"))),
+        }
+    }
+
+    /// Writes the file if it holds something else. Whole or not at all; durable when this returns.
+    pub fn save(&self, path: &Path) -> Result<bool, StateError> {
+        let same = durable::read(path)?
+            .and_then(|bytes| Self::parse(path, &bytes).ok())
+            .is_some_and(|old| old == *self);
+        if same { Ok(false) } else { durable::replace(path, self.to_text().as_bytes()).map(|()| true) }
+    }
+
+    /// As it stands in the file.
+    pub fn to_text(&self) -> String {
+        self.table.to_string()
+    }
+
+    /// `sha256:…` of all answers; the same answers give the same digest in any order.
+    pub fn digest(&self) -> String {
+        let sum = Sha256::digest(self.to_text().as_bytes());
+        sum.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+    }
+
+    /// Every answer of a sort we know, by its key.
+    pub fn all(&self) -> Vec<(AnswerKey, Answer)> {
+        fn walk(prefix: &str, table: &toml::Table, out: &mut Vec<String>) {
+            for (name, value) in table {
+                let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                match value.as_table().filter(|t| SecretRef::from_table(t).is_none()) {
+                    Some(inner) => walk(&key, inner, out),
+                    None => out.push(key),
+                }
+            }
+        }
+        let mut keys = Vec::new();
+        walk("", &self.table, &mut keys);
+        let pair = |k: &String| AnswerKey::parse(k).ok().and_then(|k| self.get(&k).map(|v| (k, v)));
+        keys.iter().filter_map(pair).collect()
+    }
+
+    /// Takes an answer back; says whether there was one.
+    pub fn forget(&mut self, key: &AnswerKey) -> bool {
+        let (parents, name) = key.as_str().rsplit_once('.').unwrap_or_default();
+        let parents = parents.split('.');
+        let table = parents.into_iter().try_fold(&mut self.table, |t, part| t.get_mut(part)?.as_table_mut());
+        table.is_some_and(|t| t.remove(name).is_some())
     }
 }
 

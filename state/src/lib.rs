@@ -5,3 +5,17 @@
 //! Danger: a guess about a damaged journal would undo or repeat what never happened, so damage is a refusal.
 
 pub mod answers;
+pub mod dir;
+pub mod durable;
+mod error;
+pub mod journal;
+pub mod ledger;
+pub mod legality;
+pub mod lock;
+pub mod receipt;
+pub mod record;
+pub mod resume;
+pub mod run;
+pub mod secret;
+
+pub use error::StateError;
