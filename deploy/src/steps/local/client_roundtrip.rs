@@ -2,7 +2,6 @@
 
 use super::client_program::Td;
 use super::places::Places;
-use super::questions::KEEP_DATA;
 use crate::error::{Remedy, StepError};
 use crate::facts::Facts;
 use crate::host::{Mode, Removed};
@@ -135,11 +134,6 @@ impl Step for ClientRoundtrip {
         cx.remove_tree(&undo.second)?;
         if !undo.dirs.made.contains(&undo.folder) {
             return Ok(UndoOutcome::NothingToDo);
-        }
-        if cx.stat(&undo.folder)?.is_some() && cx.answers().flag(&KEEP_DATA).unwrap_or(false) {
-            return Ok(UndoOutcome::LeftAlone {
-                why: format!("{} is kept, as asked", undo.folder.display()),
-            });
         }
         // Ours is the tracker in it; files that a person put beside it keep the folder.
         let todos = undo.folder.join(".todos");

@@ -2,7 +2,6 @@
 
 use super::asking;
 use super::places::Places;
-use super::questions::KEEP_DATA;
 use super::server_admin::admin_program;
 use crate::error::StepError;
 use crate::facts::Facts;
@@ -90,11 +89,6 @@ impl Step for DataFirstBackup {
 
     fn undo(&self, cx: &mut Apply<'_>, undo: Option<PathBuf>) -> Result<UndoOutcome, StepError> {
         let Some(copy) = undo else { return Ok(UndoOutcome::NothingToDo) };
-        if cx.stat(&copy)?.is_some() && cx.answers().flag(&KEEP_DATA).unwrap_or(false) {
-            return Ok(UndoOutcome::LeftAlone {
-                why: format!("the copy {} is kept, as asked", copy.display()),
-            });
-        }
         Ok(match cx.remove_tree(&copy)? {
             Removed::Absent => UndoOutcome::NothingToDo,
             Removed::Gone | Removed::NotEmpty => UndoOutcome::Restored,

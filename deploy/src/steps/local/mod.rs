@@ -6,6 +6,7 @@
 
 mod absent;
 mod asking;
+mod checks;
 mod client_config;
 mod client_program;
 mod client_roundtrip;
@@ -28,10 +29,11 @@ mod server_release;
 mod server_units;
 mod sys_dirs;
 
+pub use checks::{checks, program_checks};
 pub use places::Places;
 pub use receipt_seal::Installed;
 
-use crate::step::{AnyStep, erase};
+use crate::step::{AnyStep, StepKey, erase};
 
 /// All steps in the order in which they run.
 #[must_use]
@@ -67,9 +69,18 @@ pub fn steps() -> Vec<Box<dyn AnyStep>> {
     ]
 }
 
+/// Steps whose results an uninstall leaves in place when data are to be kept: folders, data, copies, the demo project.
+pub const DATA_STEPS: &[StepKey] = &[
+    StepKey::SYS_DIRS,
+    StepKey::DATA_TARGET,
+    StepKey::DATA_FIRST_BACKUP,
+    StepKey::DATA_DRILL,
+    StepKey::CLIENT_ROUNDTRIP,
+];
+
 #[cfg(test)]
 mod tests {
-    use crate::step::StepKey;
+    use super::StepKey;
 
     #[test]
     fn every_frozen_key_has_its_step_in_order() {

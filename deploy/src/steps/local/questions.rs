@@ -34,9 +34,6 @@ pub const DEMO: AnswerKey = AnswerKey::of("client.demo");
 pub const TD_NAME: AnswerKey = AnswerKey::of("client.command");
 /// The release that is wanted. Found out by `server.release`, not asked.
 pub const RELEASE: AnswerKey = AnswerKey::of("server.release");
-/// Whether an uninstall keeps data, copies and the demo project. Given with the verb.
-pub const KEEP_DATA: AnswerKey = AnswerKey::of("uninstall.keep_data");
-
 /// One question.
 pub struct Question {
     /// Where the answer is kept.

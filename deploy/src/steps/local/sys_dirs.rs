@@ -2,7 +2,6 @@
 
 use super::host_statedir::changed;
 use super::places::Places;
-use super::questions::KEEP_DATA;
 use crate::error::StepError;
 use crate::facts::Facts;
 use crate::step::{Change, Kind, Outcome, Step, StepKey, UndoOutcome, Wanted};
@@ -59,8 +58,7 @@ impl Step for SysDirs {
     }
 
     fn undo(&self, cx: &mut Apply<'_>, undo: MadeDirs) -> Result<UndoOutcome, StepError> {
-        let keep = cx.answers().flag(&KEEP_DATA).unwrap_or(false);
         // A data folder that was there before us is not in the list, so it stays in any case.
-        undo.undo(cx, !keep)
+        undo.undo(cx, true)
     }
 }
