@@ -6,10 +6,17 @@
 pub mod ambient;
 pub mod config;
 pub mod connect;
+pub mod device;
 pub mod durable;
 pub mod http;
 pub mod identity;
 pub mod lock;
+mod pending;
 pub mod place;
+pub mod project;
 pub mod resolve;
+pub mod session;
+pub mod store;
+pub mod sync;
 pub mod transport;
+pub mod write;
