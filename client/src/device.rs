@@ -87,7 +87,9 @@ impl DevicePath {
         let _lock = self.lock()?;
         let known = self.read()?;
         match known {
-            Some(file) if remembered == Some(file.device_id.as_str()) && file.place.is_same_file_as(&place) => {
+            Some(file)
+                if remembered == Some(file.device_id.as_str()) && file.place.is_same_file_as(&place) =>
+            {
                 if file.place == place {
                     return Ok(file);
                 }
@@ -95,7 +97,8 @@ impl DevicePath {
             }
             known => {
                 let text = fresh_id(ambient, "", 32);
-                let device_id = DeviceId::new(text).unwrap_or_else(|_| unreachable!("32 digits are not empty"));
+                let device_id =
+                    DeviceId::new(text).unwrap_or_else(|_| unreachable!("32 digits are not empty"));
                 let (server, epoch, extra) =
                     known.map_or((None, None, Map::new()), |k| (k.server, k.epoch, k.extra));
                 self.write(&DeviceFile { format: FORMAT, device_id, place, server, epoch, extra })

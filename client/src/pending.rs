@@ -48,7 +48,8 @@ const SELECT: &str = "SELECT a.rowid, a.id, a.action_type, a.entity_type, a.enti
 
 /// The newest sequence the rows contain, 0 before the first and where our tables are missing.
 pub(crate) fn cursor(conn: &Connection) -> rusqlite::Result<Seq> {
-    let mut ask = conn.prepare_cached("SELECT CAST(value AS INTEGER) FROM tdsync_meta WHERE key = 'cursor'")?;
+    let mut ask =
+        conn.prepare_cached("SELECT CAST(value AS INTEGER) FROM tdsync_meta WHERE key = 'cursor'")?;
     Ok(Seq(ask.query_row([], |r| r.get(0)).optional()?.unwrap_or(0)))
 }
 
@@ -139,7 +140,11 @@ impl Action {
     pub fn is(&self, logged: &LogEvent) -> bool {
         let Some((device, session)) = &self.key else { return false };
         let same_session = logged.session.as_str() == session.as_str()
-            || logged.session.as_str().strip_prefix(session.as_str()).is_some_and(|rest| rest.starts_with('~'));
+            || logged
+                .session
+                .as_str()
+                .strip_prefix(session.as_str())
+                .is_some_and(|rest| rest.starts_with('~'));
         if logged.device != *device || !same_session || logged.action_id.0 != self.rowid {
             return false;
         }

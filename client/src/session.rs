@@ -63,11 +63,9 @@ pub(crate) fn adopt(
                 AND match_context_id = ?4 AND worktree_id = ?5 AND ended_at IS NULL \
                 ORDER BY last_activity DESC LIMIT 1";
     let ask = |worktree: &str| {
-        conn.query_row(
-            find,
-            params![key.branch, key.agent_type, key.agent_pid, key.context, worktree],
-            |r| r.get::<_, String>(0),
-        )
+        conn.query_row(find, params![key.branch, key.agent_type, key.agent_pid, key.context, worktree], |r| {
+            r.get::<_, String>(0)
+        })
         .optional()
     };
     let found = match ask(&worktree)? {
@@ -87,13 +85,24 @@ pub(crate) fn adopt(
             conn.execute(
                 "INSERT INTO sessions (id, branch, agent_type, agent_pid, match_context_id, worktree_id, \
                  worktree_root, started_at, last_activity) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)",
-                params![id, key.branch, key.agent_type, key.agent_pid, key.context, worktree, key.worktree_root, now],
+                params![
+                    id,
+                    key.branch,
+                    key.agent_type,
+                    key.agent_pid,
+                    key.context,
+                    worktree,
+                    key.worktree_root,
+                    now
+                ],
             )?;
             id
         }
     };
     // An id from our own table or from `fresh_id` is never empty; an empty one in a foreign file becomes a name.
-    Ok(SessionId::new(id).or_else(|_| SessionId::new("ses_unnamed")).unwrap_or_else(|_| unreachable!("not empty")))
+    Ok(SessionId::new(id)
+        .or_else(|_| SessionId::new("ses_unnamed"))
+        .unwrap_or_else(|_| unreachable!("not empty")))
 }
 
 #[cfg(test)]

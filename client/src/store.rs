@@ -92,7 +92,9 @@ impl StoreError {
             Self::Open(e) => e.remedy().replace("`td ", &format!("`{td} ")),
             Self::Storage(e) => e.remedy().replace("`td ", &format!("`{td} ")),
             Self::Lock(_) => "try again when the other command is done".into(),
-            Self::Config(_) | Self::File { .. } => format!("see what is wrong with the file, then `{td} doctor`"),
+            Self::Config(_) | Self::File { .. } => {
+                format!("see what is wrong with the file, then `{td} doctor`")
+            }
         }
     }
 }
@@ -235,5 +237,6 @@ pub(crate) fn set_value(conn: &Connection, key: &str, value: &str) -> rusqlite::
 }
 
 fn has_own_tables(conn: &Connection) -> rusqlite::Result<bool> {
-    conn.prepare_cached("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'tdsync_action'")?.exists([])
+    conn.prepare_cached("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'tdsync_action'")?
+        .exists([])
 }

@@ -22,7 +22,9 @@ pub enum Gate {
 
 /// Syncing held off until this is dropped.
 #[derive(Debug)]
-pub struct Pause(Held);
+pub struct Pause {
+    _held: Held,
+}
 
 #[derive(Debug)]
 enum Held {
@@ -40,13 +42,13 @@ impl Gate {
     pub(super) fn close(&self) -> Result<Option<Pause>, SyncError> {
         match self {
             Self::File(path) => {
-                let lock = durable::try_lock(path)
-                    .map_err(|why| StoreError::File { path: path.clone(), why })?;
-                Ok(lock.map(|lock| Pause(Held::File { _lock: lock })))
+                let lock =
+                    durable::try_lock(path).map_err(|why| StoreError::File { path: path.clone(), why })?;
+                Ok(lock.map(|lock| Pause { _held: Held::File { _lock: lock } }))
             }
             Self::Memory(flag) => {
                 let was_closed = flag.swap(true, Ordering::SeqCst);
-                Ok((!was_closed).then(|| Pause(Held::Memory(flag.clone()))))
+                Ok((!was_closed).then(|| Pause { _held: Held::Memory(flag.clone()) }))
             }
         }
     }

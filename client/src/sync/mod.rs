@@ -64,7 +64,9 @@ pub enum SyncError {
         cursor: Seq,
     },
     /// Another program moved the cursor or the rows.
-    #[error("another program synced this project (its cursor is {theirs}, ours is {ours}); the rows cannot be told apart")]
+    #[error(
+        "another program synced this project (its cursor is {theirs}, ours is {ours}); the rows cannot be told apart"
+    )]
     ForeignSync {
         /// In `sync_state`.
         theirs: Seq,
@@ -75,7 +77,9 @@ pub enum SyncError {
     #[error("this project was written by Go td ({0}); publishing it without loss comes with a later version")]
     WrittenByGo(String),
     /// The events here belong to another project.
-    #[error("this database holds events of project {known}; moving it to {wanted} comes with a later version")]
+    #[error(
+        "this database holds events of project {known}; moving it to {wanted} comes with a later version"
+    )]
     OtherProject {
         /// Where its events are.
         known: ProjectId,
@@ -141,11 +145,15 @@ impl SyncError {
             Self::Store(e) => e.remedy(td),
             Self::Transport(e) => transport_remedy(e, td),
             Self::Replay(e) => e.remedy().replace("`td ", &format!("`{td} ")),
-            Self::NotLinked | Self::BadLink(_) => format!("run `{td} sync-project join` or `{td} sync-project create`"),
+            Self::NotLinked | Self::BadLink(_) => {
+                format!("run `{td} sync-project join` or `{td} sync-project create`")
+            }
             Self::EpochChanged { .. } | Self::LogEndsBefore { .. } | Self::ForeignSync { .. } => {
                 format!("run `{td} resync`; it keeps what was not sent yet")
             }
-            Self::WrittenByGo(_) => "keep using Go td for this project; new projects can be synced now".into(),
+            Self::WrittenByGo(_) => {
+                "keep using Go td for this project; new projects can be synced now".into()
+            }
             Self::OtherProject { known, .. } => format!("run `{td} sync-project link {known}`"),
             Self::Paused => format!("wait for it to end, then run `{td} sync` again"),
             Self::Nonsense(_) => format!("run `{td} doctor`"),
@@ -162,8 +170,12 @@ pub fn transport_remedy(error: &TransportError, td: &str) -> String {
         TransportError::Refused { status: 401, .. } => {
             format!("the login is not accepted any more: ask for a new link, then `{td} connect LINK`")
         }
-        TransportError::Refused { status: 403, .. } => "ask the project's owner for a role that allows this".into(),
-        TransportError::Refused { status: 404, .. } => format!("see `{td} sync-project list` for what exists there"),
+        TransportError::Refused { status: 403, .. } => {
+            "ask the project's owner for a role that allows this".into()
+        }
+        TransportError::Refused { status: 404, .. } => {
+            format!("see `{td} sync-project list` for what exists there")
+        }
         TransportError::Refused { status: 429, retry_after, .. } => match retry_after {
             Some(wait) => format!("wait {} s and try again", wait.as_secs()),
             None => "wait a minute and try again".into(),

@@ -156,13 +156,17 @@ impl Tx<'_> {
         // A rowid is half of the key under which the server knows this event: never use one twice, even if the row
         // that had it is gone (client-engine 11.7).
         crate::store::set_value(conn, "action", &rowid.to_string())?;
-        conn.prepare_cached("INSERT INTO tdsync_action (action_id, meta) VALUES (?1, ?2)")?.execute((&id, &meta))?;
+        conn.prepare_cached("INSERT INTO tdsync_action (action_id, meta) VALUES (?1, ?2)")?
+            .execute((&id, &meta))?;
 
-        let action = pending::one(conn, rowid)?.ok_or_else(|| WriteError::NoEffect("its row is gone".into()))?;
+        let action =
+            pending::one(conn, rowid)?.ok_or_else(|| WriteError::NoEffect("its row is gone".into()))?;
         let event = action.event().map_err(|why| WriteError::NoEffect(why.to_string()))?;
         match self.write.apply_local((&event).into())? {
             Outcome::Applied { .. } => Ok(ActionId(rowid)),
-            Outcome::Skipped(reason) | Outcome::Quarantined(reason) => Err(WriteError::NoEffect(reason.to_string())),
+            Outcome::Skipped(reason) | Outcome::Quarantined(reason) => {
+                Err(WriteError::NoEffect(reason.to_string()))
+            }
         }
     }
 }

@@ -172,7 +172,11 @@ impl Store {
         let tx = self.begin()?;
         let before = load(&tx, id)?;
         if before.status == "closed" {
-            return Err(WriteError::StatusChanged { id: before.id, from: "open".into(), to: "closed".into() });
+            return Err(WriteError::StatusChanged {
+                id: before.id,
+                from: "open".into(),
+                to: "closed".into(),
+            });
         }
         let mut after = before.clone();
         after.status = "closed".into();
@@ -199,7 +203,11 @@ impl Store {
     /// Adds a comment.
     pub fn comment(&mut self, id: &str, text: &str) -> Result<Comment, WriteError> {
         if text.trim().is_empty() {
-            return Err(WriteError::Invalid { what: "comment", value: text.into(), valid: "some text".into() });
+            return Err(WriteError::Invalid {
+                what: "comment",
+                value: text.into(),
+                valid: "some text".into(),
+            });
         }
         let tx = self.begin()?;
         let issue = load(&tx, id)?;
@@ -226,9 +234,7 @@ impl Store {
             known("status", status, &STATUSES)?;
         }
         let mut all = issues(self.conn())?;
-        all.retain(|i| {
-            if statuses.is_empty() { i.status != "closed" } else { statuses.contains(&i.status) }
-        });
+        all.retain(|i| if statuses.is_empty() { i.status != "closed" } else { statuses.contains(&i.status) });
         Ok(all)
     }
 
