@@ -4,6 +4,8 @@
 //! Invariant: nothing here reads the terminal, the home folder or the environment; the CLI passes them in.
 
 pub mod ambient;
+pub mod canary;
+pub mod checks;
 pub mod config;
 pub mod connect;
 pub mod device;

@@ -60,12 +60,12 @@ pub(crate) fn one(conn: &Connection, rowid: i64) -> rusqlite::Result<Option<Acti
 }
 
 /// Actions that wait to be pushed, oldest first.
-pub(crate) fn unsent(conn: &Connection, limit: usize) -> rusqlite::Result<Vec<Action>> {
+pub(crate) fn unsent(conn: &Connection) -> rusqlite::Result<Vec<Action>> {
     let sql = format!(
-        "{SELECT} WHERE a.synced_at IS NULL AND a.undone = 0 AND t.rejected IS NULL ORDER BY a.rowid LIMIT ?1"
+        "{SELECT} WHERE a.synced_at IS NULL AND a.undone = 0 AND t.rejected IS NULL ORDER BY a.rowid"
     );
     let mut ask = conn.prepare_cached(&sql)?;
-    ask.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], Action::from_row)?.collect()
+    ask.query_map([], Action::from_row)?.collect()
 }
 
 /// Actions whose events the log does not hold up to `cursor`, oldest first: what stands on top of the log's rows. A
@@ -77,9 +77,9 @@ pub(crate) fn outstanding(conn: &Connection, cursor: Seq) -> rusqlite::Result<Ve
     conn.prepare_cached(&sql)?.query_map([cursor.0], Action::from_row)?.collect()
 }
 
-/// How many actions wait to be pushed, local-only ones left out.
-pub(crate) fn count(conn: &Connection) -> rusqlite::Result<i64> {
-    Ok(unsent(conn, usize::MAX)?.iter().filter(|a| a.event().is_ok()).count() as i64)
+/// The events that wait to be pushed, oldest first; what stays here by design is left out.
+pub(crate) fn waiting(conn: &Connection) -> rusqlite::Result<Vec<NewEvent>> {
+    Ok(unsent(conn)?.iter().filter_map(|a| a.event().ok()).collect())
 }
 
 impl Action {

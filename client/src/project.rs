@@ -54,6 +54,12 @@ impl Project {
         Self::with(base, db, ambient, false)
     }
 
+    /// Whether this program has used the project in `base` before. Changes nothing.
+    pub fn is_known(base: &Path) -> Result<bool, StoreError> {
+        let db = ProjectDb::open_read_only(&base.join(TODOS).join("issues.db"))?;
+        Ok(value(db.conn(), "device")?.is_some())
+    }
+
     fn with(base: &Path, db: ProjectDb, ambient: Arc<dyn Ambient>, ours: bool) -> Result<Self, StoreError> {
         let todos = base.join(TODOS);
         let remembered = value(db.conn(), "device")?;

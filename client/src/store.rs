@@ -58,6 +58,9 @@ pub enum StoreError {
     /// A settings file of the project.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// SQLite finds fault with the file.
+    #[error("local database is corrupt; sync aborted before making changes: {0}")]
+    Corrupt(String),
     /// A file of the project.
     #[error("{path}: {why}")]
     File {
@@ -78,7 +81,7 @@ impl StoreError {
     /// Stable word for programs.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Open(_) | Self::Storage(_) => "database_error",
+            Self::Open(_) | Self::Storage(_) | Self::Corrupt(_) => "database_error",
             Self::Lock(_) => "locked",
             Self::Config(e) => e.code(),
             Self::File { .. } => "file_error",
@@ -91,6 +94,7 @@ impl StoreError {
             Self::Open(OpenError::Missing { .. }) => format!("run `{td} init` first"),
             Self::Open(e) => e.remedy().replace("`td ", &format!("`{td} ")),
             Self::Storage(e) => e.remedy().replace("`td ", &format!("`{td} ")),
+            Self::Corrupt(_) => "restore .todos/issues.db from a copy, then sync".into(),
             Self::Lock(_) => "try again when the other command is done".into(),
             Self::Config(_) | Self::File { .. } => {
                 format!("see what is wrong with the file, then `{td} doctor`")
@@ -176,6 +180,13 @@ impl Store {
         let lock = self.lock.as_ref().map(|path| WriteLock::acquire(path, now)).transpose()?;
         let write = self.db.write()?;
         Ok(Tx { write, _lock: lock, now, device: &self.device, ambient: &*self.ambient })
+    }
+
+    /// SQLite's own check of the file, names of at most five faults.
+    pub fn quick_check(&self) -> Result<(), StoreError> {
+        let mut ask = self.conn().prepare("PRAGMA quick_check(5)")?;
+        let found: Vec<String> = ask.query_map([], |r| r.get(0))?.collect::<Result<_, _>>()?;
+        if found == ["ok"] { Ok(()) } else { Err(StoreError::Corrupt(found.join("; "))) }
     }
 
     /// Whether this program created the database.

@@ -97,7 +97,7 @@ impl<T: Transport> Sync<'_, T> {
     fn claim(&mut self, limit: usize) -> Result<(usize, Option<Batch>), SyncError> {
         let own = (self.store.device().id.clone(), self.store.device().session.clone());
         // Local-only actions stay among the unsent for ever; they must not fill the window.
-        let actions = pending::unsent(self.store.conn(), usize::MAX)?;
+        let actions = pending::unsent(self.store.conn())?;
         let (mut chosen, mut unusable, mut bytes) = (Vec::new(), Vec::new(), 0);
         let mut key: Option<(DeviceId, SessionId)> = None;
         for action in actions {

@@ -19,6 +19,8 @@ pub struct Status {
     pub linked: bool,
     /// Events that wait to be pushed.
     pub pending: i64,
+    /// When the oldest of them was made, RFC 3339.
+    pub oldest_pending: Option<String>,
     /// Newest sequence in the rows.
     pub cursor: Option<Seq>,
     /// Newest sequence of the log; `null` when the server was not asked or did not answer.
@@ -64,6 +66,7 @@ impl Status {
         let digest = store.db_mut().digest_at_cursor()?;
         let conn = store.conn();
         let cursor = pending::cursor(conn)?;
+        let waiting = pending::waiting(conn)?;
         let quarantined = conn.query_row("SELECT count(*) FROM sync_skipped_events", [], |r| r.get(0))?;
         let mut ask = conn.prepare_cached(
             "SELECT a.entity_type, a.entity_id, t.rejected FROM tdsync_action t JOIN action_log a ON a.id = t.action_id \
@@ -78,7 +81,8 @@ impl Status {
         Ok(Self {
             server,
             linked: state.is_some(),
-            pending: pending::count(conn)?,
+            pending: waiting.len() as i64,
+            oldest_pending: waiting.first().map(|e| e.client_time.rfc3339n()),
             cursor: state.as_ref().map(|_| cursor),
             head: None,
             digest: state.as_ref().map(|_| DigestAt { seq: cursor, value: digest.to_string() }),

@@ -25,10 +25,13 @@ pub enum Cable {
     DropsAnswers,
 }
 
+/// Device, session, action id.
+type Key = (String, String, i64);
+
 /// A project's log.
 pub struct FakeServer {
     pub events: RefCell<Vec<LogEvent>>,
-    keys: RefCell<BTreeMap<(String, String, i64), (Seq, String)>>,
+    keys: RefCell<BTreeMap<Key, (Seq, String)>>,
     pub cable: Cell<Cable>,
     pub epoch: RefCell<Option<Epoch>>,
     /// The largest push seen.
