@@ -8,6 +8,7 @@ mod logins;
 mod secret;
 
 pub use go::{GoAuth, GoFiles};
+pub(crate) use logins::check_format;
 pub use logins::{Login, LoginFile, Logins};
 pub use secret::Secret;
 
