@@ -68,7 +68,11 @@ pub fn complete(context: &mut Context, words: &SetupWords, yes: bool) -> Result<
         }
     }
     if !missing.is_empty() {
-        return Err(usage("E-ANSWERS-MISSING", &missing, "these answers are missing and there is nobody to ask"));
+        return Err(usage(
+            "E-ANSWERS-MISSING",
+            &missing,
+            "these answers are missing and there is nobody to ask",
+        ));
     }
     for (key, answer) in find_out(&context.answers, &context.facts, &context.host) {
         context.answers.set(&key, answer);
@@ -106,7 +110,10 @@ fn prompt(question: &'static Question, detected: Option<&Detected>) -> Result<An
     let stopped = |_| {
         let happened = "the question was not answered";
         let remedy = Remedy::run("what you answered so far is kept; go on with", "td-sync-setup");
-        Failure::new(Exit::Stopped, StepError::new(td_deploy::STOPPED, happened, "nothing was set up", remedy))
+        Failure::new(
+            Exit::Stopped,
+            StepError::new(td_deploy::STOPPED, happened, "nothing was set up", remedy),
+        )
     };
     let text = input.interact_text().map_err(stopped)?;
     (question.parse)(&text).map_err(|why| usage("E-ANSWER-WRONG", &[why], "the answer cannot be used"))
@@ -128,7 +135,8 @@ fn line(question: &Question, detected: Option<&Detected>) -> String {
 
 fn usage(code: &str, lines: &[String], happened: &str) -> Failure {
     let remedy = Remedy::run("give them as flags, or take what was detected", "td-sync-setup setup --yes");
-    let error = StepError::new(code, happened, "nothing was touched", remedy).with_evidence(lines.iter().cloned());
+    let error =
+        StepError::new(code, happened, "nothing was touched", remedy).with_evidence(lines.iter().cloned());
     Failure::new(Exit::Usage, error)
 }
 

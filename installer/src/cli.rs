@@ -249,7 +249,8 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent_and_every_question_has_its_flag() {
         Cli::command().debug_assert();
-        let flags: Vec<_> = Cli::command().get_arguments().filter_map(|arg| arg.get_long().map(str::to_owned)).collect();
+        let flags: Vec<_> =
+            Cli::command().get_arguments().filter_map(|arg| arg.get_long().map(str::to_owned)).collect();
         for question in td_deploy::steps::local::questions::QUESTIONS {
             assert!(flags.iter().any(|flag| flag == question.flag), "--{}", question.flag);
             let words = Cli::parse_from(["td-sync-setup", &format!("--{}", question.flag), "x"]).setup;

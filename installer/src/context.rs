@@ -8,7 +8,7 @@ use td_deploy::error::{Remedy, StepError};
 use td_deploy::exit::Exit;
 use td_deploy::facts::Facts;
 use td_deploy::fault::Faults;
-use td_deploy::host::{Look as _, local::LocalHost};
+use td_deploy::host::{LocalHost, Look as _};
 use td_deploy::step::AnyStep;
 use td_deploy::steps::local;
 use td_deploy::stream::Sender;
@@ -56,10 +56,16 @@ pub struct Context {
 impl Context {
     /// Reads what there is; makes nothing.
     pub fn open(output: Output) -> Result<Self, Failure> {
-        let host = LocalHost::new();
+        let host = LocalHost::of_this_process().map_err(|error| {
+            let remedy = Remedy::say("call it by its full path");
+            let error =
+                StepError::new("E-SELF", error.to_string(), "setup cannot find its own program", remedy);
+            Failure::new(Exit::Refused, error)
+        })?;
         let facts = host.facts().map_err(|error| Failure::new(Exit::Refused, error))?;
         let dir = TargetDir::at(&facts.state_home, "local").ok_or_else(|| {
-            let error = StepError::new("E-INTERNAL", "`local` is no target id", "this is a bug", Remedy::default());
+            let error =
+                StepError::new("E-INTERNAL", "`local` is no target id", "this is a bug", Remedy::default());
             Failure::new(Exit::Failed, error)
         })?;
         let answers = Answers::load(&dir.answers()).map_err(|error| Failure::new(Exit::Refused, error))?;

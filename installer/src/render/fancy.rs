@@ -60,8 +60,12 @@ impl Renderer for Fancy {
                 let title = self.titles.get(step).unwrap_or(step);
                 let mark = match result {
                     StepResult::Failed { .. } => style(word(result)).red().bold(),
-                    StepResult::Degraded { .. } | StepResult::LeftAlone { .. } => style(word(result)).yellow(),
-                    StepResult::Changed | StepResult::Undone | StepResult::Adopted => style(word(result)).green(),
+                    StepResult::Degraded { .. } | StepResult::LeftAlone { .. } => {
+                        style(word(result)).yellow()
+                    }
+                    StepResult::Changed | StepResult::Undone | StepResult::Adopted => {
+                        style(word(result)).green()
+                    }
                     _ => style(word(result)).dim(),
                 };
                 // The word says it too, so nothing is lost without colour.

@@ -46,7 +46,10 @@ impl<W: Write> Renderer for Plain<W> {
             }
             EventBody::StepFinished { step, result } => {
                 let title = self.titles.get(step).unwrap_or(step).clone();
-                let took = event.step_ms.filter(|ms| *ms >= 1000).map(|ms| format!(" ({}.{} s)", ms / 1000, ms % 1000 / 100));
+                let took = event
+                    .step_ms
+                    .filter(|ms| *ms >= 1000)
+                    .map(|ms| format!(" ({}.{} s)", ms / 1000, ms % 1000 / 100));
                 self.line(&format!("{:<12} {title}{}", word(result), took.unwrap_or_default()));
                 if let Some(text) = remark(result).filter(|_| !matches!(result, StepResult::Skipped { .. })) {
                     self.line(&format!("             {text}"));

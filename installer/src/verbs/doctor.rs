@@ -13,7 +13,7 @@ pub fn run(context: &Context) -> Verdict {
     if talk {
         eprintln!("looking at this machine, the server and the way between them (some seconds) ...");
     }
-    let ours = td_doctor::run(checks(&context.dir, &context.answers, &context.facts), |_| {});
+    let ours = td_doctor::run(checks(&context.dir, &context.answers, &context.facts), &mut |_| {});
     let mut all = ours.checks;
     all.extend(program_checks(&context.answers, &context.facts, &context.host));
     let report = Report::new(all);

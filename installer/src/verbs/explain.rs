@@ -10,12 +10,16 @@ use td_deploy::step::{AnyStep, Kind};
 
 /// All steps, or one.
 pub fn run(context: &Context, words: &ExplainWords) -> Verdict {
-    let wanted = |step: &&Box<dyn AnyStep>| words.step.as_deref().is_none_or(|key| step.key().as_str() == key);
+    let wanted =
+        |step: &&Box<dyn AnyStep>| words.step.as_deref().is_none_or(|key| step.key().as_str() == key);
     let steps: Vec<_> = context.steps.iter().filter(wanted).collect();
     if steps.is_empty() {
         let happened = format!("there is no step {}", words.step.as_deref().unwrap_or_default());
         let remedy = Remedy::run("see all of them", "td-sync-setup explain");
-        return Err(Failure::new(Exit::Usage, StepError::new("E-STEP", happened, "nothing was done", remedy)));
+        return Err(Failure::new(
+            Exit::Usage,
+            StepError::new("E-STEP", happened, "nothing was done", remedy),
+        ));
     }
     if context.output == Output::Json {
         let line = |step: &&Box<dyn AnyStep>| {

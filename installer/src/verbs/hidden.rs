@@ -16,8 +16,9 @@ pub fn run(verb: Hidden) -> u8 {
         Hidden::Supervise(words) => supervise(&words.spec).map_err(|error| error.to_string()),
         Hidden::ExecServer { spec, supervisor } => Err(exec_server(&spec.spec, supervisor).to_string()),
         Hidden::HostStatus(words) => print(&serde_json::json!(HostStatus::look(&words.spec)).to_string()),
-        Hidden::HostRestart(words) => control(&words.spec)
-            .and_then(|control| control.ask(Ask::Restart, LIMIT).map(drop).map_err(|error| error.to_string())),
+        Hidden::HostRestart(words) => control(&words.spec).and_then(|control| {
+            control.ask(Ask::Restart, LIMIT).map(drop).map_err(|error| error.to_string())
+        }),
         Hidden::HostStop(words) => {
             control(&words.spec).and_then(|control| control.stop(LIMIT).map_err(|error| error.to_string()))
         }

@@ -33,7 +33,11 @@ pub fn plan(context: &mut Context, words: &PlanWords) -> Verdict {
         println!("{}", serde_json::json!(plan));
     } else {
         print!("{}", setup::lines(&plan));
-        println!("{} of {} steps have something to do; nothing was changed", plan.pending(), plan.steps.len());
+        println!(
+            "{} of {} steps have something to do; nothing was changed",
+            plan.pending(),
+            plan.steps.len()
+        );
         for refusal in plan.refusals() {
             crate::render::failure(false, &refusal);
         }
@@ -55,15 +59,24 @@ pub fn apply(context: &mut Context, words: &ApplyWords, yes: bool) -> Verdict {
         if context.output != Output::Json {
             eprintln!("Something changed since the plan was made: {}", lines.join(", "));
         }
-        let go = yes || (ask::interactive(yes) && Confirm::new().with_prompt("Apply anyway?").interact().unwrap_or(false));
+        let go = yes
+            || (ask::interactive(yes)
+                && Confirm::new().with_prompt("Apply anyway?").interact().unwrap_or(false));
         if !go {
             let remedy = Remedy::run("look at a new plan", "td-sync-setup plan");
-            let error = StepError::new("E-DRIFT", "this machine is not as it was when the plan was made", "nothing was changed", remedy);
+            let error = StepError::new(
+                "E-DRIFT",
+                "this machine is not as it was when the plan was made",
+                "nothing was changed",
+                remedy,
+            );
             return Err(Failure::new(Exit::Pending, error.with_evidence(lines)));
         }
     }
     context.watch_signals()?;
-    let report = run::watched(context, &context.steps, |engine| engine.apply(context.answers.clone(), OnFailure::Keep));
+    let report = run::watched(context, &context.steps, |engine| {
+        engine.apply(context.answers.clone(), OnFailure::Keep)
+    });
     if report.exit == Exit::Done {
         setup::reload(context)?;
         summary::print(context, report.changed > 0);

@@ -25,7 +25,8 @@ pub fn start(context: &mut Context) -> Verdict {
     }
     context.watch_signals()?;
     let only: Vec<_> = steps().into_iter().filter(|step| step.key() == StepKey::SERVER_CUTOVER).collect();
-    let report = run::watched(context, &only, |engine| engine.apply(context.answers.clone(), OnFailure::Keep));
+    let report =
+        run::watched(context, &only, |engine| engine.apply(context.answers.clone(), OnFailure::Keep));
     if report.exit == Exit::Done && context.output != Output::Json {
         println!("the server is well on {}", places.url);
     }
@@ -42,7 +43,10 @@ pub fn stop(context: &Context) -> Verdict {
     }
     control.stop(STOP_LIMIT).map_err(|error| {
         let remedy = Remedy::run("see what it is doing", "td-sync-setup logs");
-        Failure::new(Exit::Failed, StepError::new("E-STOP", error.to_string(), "the server may still run", remedy))
+        Failure::new(
+            Exit::Failed,
+            StepError::new("E-STOP", error.to_string(), "the server may still run", remedy),
+        )
     })?;
     match context.output {
         Output::Json => println!("{}", json!({ "stopped": true, "ran": ran })),
@@ -87,6 +91,7 @@ fn overall(context: &Context) -> Result<Overall, Failure> {
 
 fn not_set_up() -> Failure {
     let remedy = Remedy::run("set it up", "td-sync-setup setup");
-    let error = StepError::new("E-NOT-SET-UP", "nothing is set up for this user", "there is nothing to do", remedy);
+    let error =
+        StepError::new("E-NOT-SET-UP", "nothing is set up for this user", "there is nothing to do", remedy);
     Failure::new(Exit::Failed, error)
 }

@@ -24,7 +24,9 @@ pub fn run(context: &mut Context, words: &SetupWords, yes: bool) -> Verdict {
         consent(context)?;
     }
     context.watch_signals()?;
-    let report = run::watched(context, &context.steps, |engine| engine.apply(context.answers.clone(), OnFailure::Keep));
+    let report = run::watched(context, &context.steps, |engine| {
+        engine.apply(context.answers.clone(), OnFailure::Keep)
+    });
     if report.exit == Exit::Done {
         // Steps may have decided something (the release, a port).
         reload(context)?;

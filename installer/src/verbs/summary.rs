@@ -7,7 +7,11 @@ use td_deploy::steps::local::{Installed, questions};
 
 /// Name of a command as it can be typed: in full if its folder is not searched.
 pub fn command(installed: &Installed, facts: &Facts, name: &str) -> String {
-    if facts.path.contains(&installed.bin) { name.to_owned() } else { installed.bin.join(name).display().to_string() }
+    if facts.path.contains(&installed.bin) {
+        name.to_owned()
+    } else {
+        installed.bin.join(name).display().to_string()
+    }
 }
 
 /// Prints it.
@@ -44,7 +48,10 @@ fn text(installed: &Installed, facts: &Facts, email: &str, changed: bool) -> Str
         "Look at the demo:".into(),
         format!("    cd {} && {td} list", installed.demo.display()),
         "Connect another device (make a link here, use it there within 15 minutes):".into(),
-        format!("    {server} admin enroll create --email {email} --db {}", installed.data.join("server.db").display()),
+        format!(
+            "    {server} admin enroll create --email {email} --db {}",
+            installed.data.join("server.db").display()
+        ),
         format!("    {td} connect LINK"),
         "Stop it, start it (it does not start at boot), check it, remove it all:".into(),
         format!("    {setup} stop"),

@@ -27,7 +27,11 @@ pub fn run(context: &mut Context, words: &UninstallWords, yes: bool) -> Verdict 
         let left = report.steps.iter().filter(|(_, result)| matches!(result, StepResult::LeftAlone { .. }));
         match (words.keep_data, left.count()) {
             (true, _) => {
-                println!("td-sync is removed. Kept: {}, {}", installed.data.display(), installed.backups.display());
+                println!(
+                    "td-sync is removed. Kept: {}, {}",
+                    installed.data.display(),
+                    installed.backups.display()
+                );
                 println!("A later `td-sync-setup setup` uses them again.");
             }
             (false, 0) if report.steps.is_empty() => println!("nothing was set up"),
@@ -40,8 +44,11 @@ pub fn run(context: &mut Context, words: &UninstallWords, yes: bool) -> Verdict 
 
 fn consent(installed: &Installed, yes: bool) -> Result<(), Failure> {
     let stop = |exit, happened: &str| {
-        let remedy = Remedy::run("keep the data, or say that they may go", "td-sync-setup uninstall --keep-data")
-            .and("td-sync-setup uninstall --yes");
+        let commands = ["td-sync-setup uninstall --keep-data", "td-sync-setup uninstall --yes"];
+        let remedy = Remedy {
+            text: "keep the data, or say that they may go".into(),
+            commands: commands.map(str::to_owned).to_vec(),
+        };
         Err(Failure::new(exit, StepError::new("E-UNINSTALL-DATA", happened, "nothing was removed", remedy)))
     };
     if !ask::interactive(yes) {
