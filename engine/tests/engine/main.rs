@@ -13,3 +13,4 @@ mod project_db;
 mod rebuild;
 mod shapes;
 mod soup;
+mod speed;

@@ -163,4 +163,32 @@ proptest! {
         db.apply_page(&log, log[log.len() - 1].seq).expect("page");
         prop_assert_eq!(db.digest().expect("digest"), replayed(&log).digest().expect("digest"));
     }
+
+    /// Decision 1: rows = the log at the cursor, and what the log does not have yet, in order.
+    #[test]
+    fn a_pull_under_local_changes_is_the_log_with_the_changes_on_top(log in log(40), at in 0..40usize, local in log(12)) {
+        let (seen, page) = log.split_at(at.min(log.len()));
+        let apply_local = |write: &td_engine::db::Write<'_>| {
+            for event in &local {
+                write.apply_local(event.into()).expect("local");
+            }
+        };
+        let mut db = replayed(seen);
+        let write = db.write().expect("write");
+        apply_local(&write);
+        write.commit().expect("commit");
+        let write = db.write().expect("write");
+        let rows = write.restore_before().expect("restore");
+        write.apply_page(page, page.last().map_or(Seq(0), |e| e.seq)).expect("page");
+        apply_local(&write);
+        write.put_back(rows).expect("put back");
+        write.commit().expect("commit");
+        let mut expected = replayed(&log);
+        prop_assert_eq!(db.digest_at_cursor().expect("digest"), expected.digest().expect("digest"));
+        let write = expected.write().expect("write");
+        apply_local(&write);
+        write.commit().expect("commit");
+        prop_assert_eq!(db.digest_lines().expect("lines"), expected.digest_lines().expect("lines"));
+        prop_assert_eq!(violations(&db), 0);
+    }
 }
