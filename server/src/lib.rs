@@ -2,4 +2,11 @@
 //!
 //! Duty: acknowledge what is durable, serve it in one order, keep everything else derivable from it.
 
+pub mod auth;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod datadir;
+pub mod identity;
 pub mod log;
+pub mod secret;

@@ -105,7 +105,11 @@ pub trait EventLog: Send + Sync {
 
     /// Hands the matching events to `each` in order of sequence, from one consistent moment. `each` may stop the page
     /// early. Returns how many were handed over.
-    fn read(&self, query: &ReadQuery, each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>) -> Result<usize, LogError>;
+    fn read(
+        &self,
+        query: &ReadQuery,
+        each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
+    ) -> Result<usize, LogError>;
 
     /// The newest durable head. Costs no query.
     fn head(&self) -> Head;
