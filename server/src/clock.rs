@@ -1,11 +1,9 @@
 //! The one place that reads the wall clock, so that tests can hand in another.
 
+use crate::log::Clock;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use td_engine::time::ClientTime;
-
-/// Tells the time.
-pub type Clock = Arc<dyn Fn() -> ClientTime + Send + Sync>;
 
 /// The machine's clock.
 pub fn system() -> Clock {

@@ -3,9 +3,9 @@
 //! Invariant: an answer read from the store enters the memory only if no change ended the generation meanwhile, so a
 //! revocation is effective at the next request.
 
-use super::{Audit, ControlError, ControlStore, Usage};
-use crate::auth::{Principal, Role};
-use crate::clock::Clock;
+use super::{Audit, ControlError, ControlStore, Membership, Usage};
+use crate::auth::Principal;
+use crate::log::Clock;
 use crate::log::Head;
 use crate::secret;
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ const MOST_ENTRIES: usize = 10_000;
 struct Memory {
     generation: u64,
     principals: HashMap<String, Principal>,
-    roles: HashMap<(String, String), Role>,
+    memberships: HashMap<(String, String), Membership>,
 }
 
 /// A control store with a memory. Cheap to clone.
@@ -110,24 +110,24 @@ impl Control {
         Ok(Some(principal))
     }
 
-    /// The user's role in a project.
-    pub async fn role(&self, project: &str, user: &str) -> Result<Option<Role>, ControlError> {
+    /// The user's membership in a project.
+    pub async fn membership(&self, project: &str, user: &str) -> Result<Option<Membership>, ControlError> {
         let key = (project.to_string(), user.to_string());
         let (generation, known) = {
             let memory = lock(&self.memory);
-            (memory.generation, memory.roles.get(&key).copied())
+            (memory.generation, memory.memberships.get(&key).copied())
         };
         if known.is_some() {
             return Ok(known);
         }
         let (p, u) = key.clone();
-        let role = self.ask(move |s| s.role(&p, &u)).await?;
-        if let Some(role) = role {
+        let found = self.ask(move |s| s.membership(&p, &u)).await?;
+        if let Some(found) = found {
             self.remember(generation, |m| {
-                m.roles.insert(key, role);
+                m.memberships.insert(key, found);
             });
         }
-        Ok(role)
+        Ok(found)
     }
 
     fn remember(&self, generation: u64, put: impl FnOnce(&mut Memory)) {
@@ -135,7 +135,7 @@ impl Control {
         if memory.generation != generation {
             return;
         }
-        if memory.principals.len() + memory.roles.len() >= MOST_ENTRIES {
+        if memory.principals.len() + memory.memberships.len() >= MOST_ENTRIES {
             *memory = Memory { generation, ..Memory::default() };
         }
         put(&mut memory);

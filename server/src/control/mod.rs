@@ -12,7 +12,7 @@ mod usage;
 
 pub use cache::Control;
 pub use slug::slug_stem;
-pub use sqlite::SqliteControl;
+pub use sqlite::{SCHEMA, SqliteControl};
 pub use usage::Usage;
 
 use crate::auth::{Principal, Role, Scopes};
@@ -153,6 +153,15 @@ pub struct Member {
     pub created_at: ClientTime,
 }
 
+/// What a person is in a project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// What they may do.
+    pub role: Role,
+    /// Whether the project is marked as deleted.
+    pub deleted: bool,
+}
+
 /// How a change of a row that may not be there ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -217,8 +226,10 @@ pub enum Redeemed {
     },
     /// No such link.
     Unknown,
-    /// Used before, or too old.
-    Gone,
+    /// Used before.
+    Used,
+    /// Too old, or what it leads to is gone.
+    Expired,
 }
 
 /// Something worth remembering.
@@ -243,8 +254,8 @@ pub trait ControlStore: Send + Sync {
 
     /// Owner of the key with this hash, expired or not.
     fn principal(&self, key_hash: &str) -> Result<Option<Principal>, ControlError>;
-    /// The user's role in the project, deleted or not.
-    fn role(&self, project: &str, user: &str) -> Result<Option<Role>, ControlError>;
+    /// The user's membership in the project, deleted or not.
+    fn membership(&self, project: &str, user: &str) -> Result<Option<Membership>, ControlError>;
 
     /// The user with this address, made if unknown (`true`). The first user ever becomes an admin.
     fn ensure_user(&self, email: &str, now: ClientTime) -> Result<(User, bool), ControlError>;

@@ -129,14 +129,17 @@ pub(super) fn redeem(
     now: ClientTime,
 ) -> Result<Redeemed, ControlError> {
     let Some(link) = link(c, secret_hash)? else { return Ok(Redeemed::Unknown) };
-    if link.used || link.expires_at.unix_nanos() < now.unix_nanos() {
-        return Ok(Redeemed::Gone);
+    if link.used {
+        return Ok(Redeemed::Used);
     }
-    let Some(user) = users::by_id(c, &link.user_id)? else { return Ok(Redeemed::Gone) };
+    if link.expires_at.unix_nanos() < now.unix_nanos() {
+        return Ok(Redeemed::Expired);
+    }
+    let Some(user) = users::by_id(c, &link.user_id)? else { return Ok(Redeemed::Expired) };
     if let Some((project, role)) = &link.project
         && !join(c, project, &user.id, *role, now)?
     {
-        return Ok(Redeemed::Gone);
+        return Ok(Redeemed::Expired);
     }
     let key_id = create(c, &user.id, key, now)?;
     c.execute(
@@ -177,8 +180,8 @@ fn join(
     if alive.optional()?.is_none() {
         return Ok(false);
     }
-    let have = super::members::role(c, project, user)?;
-    if have.is_none_or(|have| have < role) {
+    let have = super::members::get(c, project, user)?;
+    if have.is_none_or(|have| have.role < role) {
         c.execute(
             "INSERT INTO memberships (project_id, user_id, role, created_at) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (project_id, user_id) DO UPDATE SET role = excluded.role",

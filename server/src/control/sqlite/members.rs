@@ -2,15 +2,18 @@
 
 use super::{changed, refused, stamp, time};
 use crate::auth::Role;
-use crate::control::{Added, Change, ControlError, Member};
+use crate::control::{Added, Change, ControlError, Member, Membership};
 use rusqlite::{Connection, OptionalExtension, params};
 use td_engine::time::ClientTime;
 
-pub(super) fn role(c: &Connection, project: &str, user: &str) -> Result<Option<Role>, ControlError> {
-    let mut q = c.prepare_cached("SELECT role FROM memberships WHERE project_id = ?1 AND user_id = ?2")?;
-    let word: Option<String> = q.query_row([project, user], |row| row.get(0)).optional()?;
+pub(super) fn get(c: &Connection, project: &str, user: &str) -> Result<Option<Membership>, ControlError> {
+    let mut q = c.prepare_cached(
+        "SELECT m.role, p.deleted_at IS NOT NULL FROM memberships m JOIN projects p ON p.id = m.project_id
+         WHERE m.project_id = ?1 AND m.user_id = ?2",
+    )?;
+    let row = q.query_row([project, user], |row| Ok((row.get::<_, String>(0)?, row.get(1)?))).optional()?;
     // The schema's CHECK admits the three words only.
-    Ok(word.as_deref().and_then(Role::parse))
+    Ok(row.and_then(|(word, deleted)| Some(Membership { role: Role::parse(&word)?, deleted })))
 }
 
 pub(super) fn add(

@@ -11,8 +11,8 @@ mod projects;
 mod users;
 
 use super::{
-    Added, Change, ControlError, ControlStore, Enrolment, Key, Member, NewEnrolment, NewKey, Project,
-    Redeemed, Usage, User,
+    Added, Change, ControlError, ControlStore, Enrolment, Key, Member, Membership, NewEnrolment, NewKey,
+    Project, Redeemed, Usage, User,
 };
 use crate::auth::{Principal, Role};
 use crate::datadir::DataDir;
@@ -138,8 +138,8 @@ impl ControlStore for SqliteControl {
         self.read(|c| keys::principal(c, key_hash))
     }
 
-    fn role(&self, project: &str, user: &str) -> Result<Option<Role>, ControlError> {
-        self.read(|c| members::role(c, project, user))
+    fn membership(&self, project: &str, user: &str) -> Result<Option<Membership>, ControlError> {
+        self.read(|c| members::get(c, project, user))
     }
 
     fn ensure_user(&self, email: &str, now: ClientTime) -> Result<(User, bool), ControlError> {

@@ -90,8 +90,8 @@ fn a_project_keeps_an_owner() {
     assert_eq!(w.store.add_member("p_1", "u_x", Role::Owner, &a.id, noon()).expect("x"), Added::Refused);
     assert_eq!(w.store.remove_member("p_1", &a.id).expect("remove"), Change::Done);
     assert_eq!(w.store.remove_member("p_1", &a.id).expect("remove"), Change::Unknown);
-    assert_eq!(w.store.role("p_1", &a.id).expect("role"), None);
-    assert_eq!(w.store.role("p_1", &b.id).expect("role"), Some(Role::Owner));
+    assert_eq!(w.store.membership("p_1", &a.id).expect("role"), None);
+    assert_eq!(w.store.membership("p_1", &b.id).expect("role").map(|m| m.role), Some(Role::Owner));
 }
 
 #[test]
@@ -111,10 +111,10 @@ fn an_enrolment_link_works_once_and_not_after_its_time() {
     assert_eq!(w.store.redeem("nope", &key(None), noon()).expect("redeem"), Redeemed::Unknown);
     let done = w.store.redeem("h1", &key(None), noon()).expect("redeem");
     assert_eq!(done, Redeemed::Done { user: guest.clone(), project_id: Some("p_1".into()) });
-    assert_eq!(w.store.role("p_1", &guest.id).expect("role"), Some(Role::Writer));
-    assert_eq!(w.store.redeem("h1", &key(None), noon()).expect("redeem"), Redeemed::Gone);
+    assert_eq!(w.store.membership("p_1", &guest.id).expect("role").map(|m| m.role), Some(Role::Writer));
+    assert_eq!(w.store.redeem("h1", &key(None), noon()).expect("redeem"), Redeemed::Used);
     let late = later(noon(), Duration::from_secs(901));
-    assert_eq!(w.store.redeem("h2", &key(None), late).expect("redeem"), Redeemed::Gone);
+    assert_eq!(w.store.redeem("h2", &key(None), late).expect("redeem"), Redeemed::Expired);
     assert_eq!(w.store.keys(Some(&guest.id)).expect("keys").len(), 1);
 }
 
