@@ -3,98 +3,23 @@
 
 mod machinery;
 
-use machinery::toy::{self, PORT, SCENE, TEXT};
+use machinery::toy::{self, NAME, Odd, PORT, SCENE, TEXT, good};
 use machinery::{Stage, uncrashed};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use td_deploy::engine::{OnFailure, Overall, Report, Setup, Uninstall, status};
 use td_deploy::error::{Remedy, StepError};
 use td_deploy::event::{EventBody, StepResult};
 use td_deploy::exit::Exit;
-use td_deploy::facts::Facts;
 use td_deploy::fault::Faults;
 use td_deploy::host::{Host, Mode, ReadFiles, WriteFiles};
-use td_deploy::step::{Change, Kind, Outcome, Step, StepKey, StepTraits, UndoOutcome, Wanted, erase};
+use td_deploy::step::{Outcome, StepKey, StepTraits, erase};
 use td_deploy::stream::channel;
-use td_deploy::{Apply, Cancel, Capture, Probe, Wait};
-use td_state::answers::{Answer, Answers};
+use td_deploy::{Apply, Cancel, Wait};
+use td_state::answers::Answer;
 use td_state::lock::Lock;
 use td_state::secret::{Redactor, Secret};
-
-type Act = Arc<dyn Fn(&mut Apply<'_>) -> Result<Outcome, StepError> + Send + Sync>;
-
-/// A step that does what a test wants.
-struct Odd {
-    act: Act,
-    traits: StepTraits,
-    blocked: bool,
-    unknown: bool,
-}
-
-impl Odd {
-    fn new(act: impl Fn(&mut Apply<'_>) -> Result<Outcome, StepError> + Send + Sync + 'static) -> Self {
-        Self { act: Arc::new(act), traits: StepTraits::default(), blocked: false, unknown: false }
-    }
-
-    fn path() -> PathBuf {
-        "/home/ada/odd".into()
-    }
-}
-
-impl Step for Odd {
-    type Desired = String;
-    type Observed = Option<Vec<u8>>;
-    type Undo = ();
-    const KEY: StepKey = StepKey::new("odd.step");
-    const KIND: Kind = Kind::Mutation;
-    const REV: u32 = 1;
-    fn title(&self) -> String {
-        "Be odd".into()
-    }
-    fn why(&self) -> &'static str {
-        "for a test"
-    }
-    fn traits(&self) -> StepTraits {
-        self.traits
-    }
-    fn desired(&self, answers: &Answers, _: &Facts) -> Result<Wanted<String>, StepError> {
-        Ok(Wanted::This(answers.text(&TEXT).unwrap_or_default()))
-    }
-    fn observe(&self, cx: &Probe<'_>, _: &String) -> Result<Self::Observed, StepError> {
-        if self.unknown {
-            return Err(StepError::new("E-ODD", "it hides", "nothing", Remedy::say("seek")));
-        }
-        Ok(cx.read(&Self::path(), 100)?)
-    }
-    fn plan(&self, observed: &Self::Observed, desired: String) -> Change<String> {
-        if self.blocked {
-            let remedy = Remedy::run("unblock it", "true");
-            return Change::Blocked { code: "E-ODD-BLOCKED".into(), why: "a log lies across".into(), remedy };
-        }
-        if observed.as_deref() == Some(desired.as_bytes()) {
-            Change::Noop
-        } else {
-            Change::Create { desired }
-        }
-    }
-    fn capture(&self, _: &Capture<'_>, _: &Change<String>) -> Result<(), StepError> {
-        Ok(())
-    }
-    fn apply(&self, cx: &mut Apply<'_>, _: Change<String>) -> Result<Outcome, StepError> {
-        (self.act)(cx)
-    }
-    fn undo(&self, cx: &mut Apply<'_>, (): ()) -> Result<UndoOutcome, StepError> {
-        cx.remove_file(&Self::path())?;
-        Ok(UndoOutcome::Restored)
-    }
-}
-
-fn good(cx: &mut Apply<'_>) -> Result<Outcome, StepError> {
-    let text = cx.answers().text(&TEXT).unwrap_or_default();
-    cx.put(&Odd::path(), text.as_bytes(), Mode::PRIVATE)?;
-    Ok(Outcome::Changed)
-}
 
 fn stage_of(odd: Odd) -> Stage {
     Stage { steps: vec![erase(odd)], ..SCENE.stage() }
@@ -280,6 +205,32 @@ fn when_something_else_is_wanted_after_a_cut_the_rest_of_the_first_is_undone() {
     assert_eq!(stage.host.read(profile, 100).unwrap().unwrap(), b"something else on 8470");
     stage.take_back("undo");
     assert_eq!(stage.host.read(profile, 100).unwrap().unwrap(), b"of ada", "the very first content is back");
+}
+
+#[test]
+fn the_before_image_of_one_place_is_never_used_for_another() {
+    for point in ["deploy.after_intent", "deploy.after_effect", "deploy.after_outcome"] {
+        let stage = SCENE.stage();
+        let begin = stage.host.picture();
+        // The third that acts writes a text; after the cut the person wants it in another place.
+        assert!(stage.apply(Faults::crash_at(point, 3)).is_none());
+        let mut answers = stage.answers();
+        answers.set(&NAME, Answer::Text("other".into()));
+        let report = stage.setup(Faults::default()).apply(answers, OnFailure::Keep);
+        assert_eq!(report.exit, Exit::Done, "{point}: {:?}", report.errors);
+        assert!(stage.host.stat(Path::new("/home/ada/toy/other")).unwrap().is_some());
+        stage.take_back(point);
+        assert_eq!(stage.host.picture(), begin, "{point}\n{}", stage.journals());
+    }
+}
+
+#[test]
+fn f7_a_wish_to_stop_while_looking_is_no_failure() {
+    let cancel = Cancel::default();
+    cancel.ask();
+    let stage = stage_of(Odd { unknown: true, ..Odd::new(good) });
+    let setup = Setup { cancel, ..stage.setup(Faults::default()) };
+    assert_eq!(setup.apply(stage.answers.clone(), OnFailure::Keep).exit, Exit::Stopped);
 }
 
 #[test]

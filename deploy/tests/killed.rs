@@ -3,22 +3,36 @@
 
 mod machinery;
 
-use machinery::toy::{self, PORT, TEXT};
+use machinery::toy::{self, Odd, PORT, TEXT};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use td_deploy::Cancel;
 use td_deploy::engine::{OnFailure, Setup, Uninstall};
 use td_deploy::exit::Exit;
 use td_deploy::fault::{Faults, POINTS};
 use td_deploy::host::LocalHost;
-use td_deploy::step::{AnyStep, erase};
+use td_deploy::step::{AnyStep, Outcome, erase};
 use td_deploy::stream::Sender;
+use td_deploy::{Cancel, Wait};
 use td_state::answers::{Answer, Answers};
 use td_state::dir::TargetDir;
 use td_state::secret::Redactor;
+
+/// A step that waits for ever, or that works for ever without a safe point.
+fn endless(deaf: bool) -> Vec<Box<dyn AnyStep>> {
+    vec![erase(Odd::new(move |cx| {
+        std::fs::write(std::env::var_os("TD_TEST_READY").unwrap(), b"").unwrap();
+        if deaf {
+            loop {
+                std::thread::park();
+            }
+        }
+        cx.wait_for(&Wait::new("the end of days", Duration::from_secs(3600)), || Ok(None::<()>))?;
+        Ok(Outcome::Changed)
+    }))]
+}
 
 /// Those toys that need no modelled program.
 fn steps() -> Vec<Box<dyn AnyStep>> {
@@ -35,12 +49,19 @@ fn run(home: &Path, verb: &str, faults: Faults) -> Exit {
     let env = BTreeMap::from([("HOME".to_owned(), home.display().to_string())]);
     let host = LocalHost::new(env, "/bin/sh".into());
     let dir = TargetDir::at(&home.join(".local/state"), "local").unwrap();
-    let steps = steps();
+    let steps = match verb {
+        "wait" | "work" => endless(verb == "work"),
+        _ => steps(),
+    };
+    let cancel = Cancel::default();
+    if std::env::var_os("TD_TEST_READY").is_some() {
+        td_deploy::signals::watch(&cancel).unwrap();
+    }
     let setup = Setup {
         steps: &steps,
         host: &host,
         dir: &dir,
-        cancel: Cancel::default(),
+        cancel,
         events: Sender::default(),
         redactor: Redactor::default(),
         tool: "0.0.0-test",
@@ -50,8 +71,8 @@ fn run(home: &Path, verb: &str, faults: Faults) -> Exit {
     answers.set(&TEXT, Answer::Text("hello".into()));
     answers.set(&PORT, Answer::Int(1));
     match verb {
-        "setup" => setup.apply(answers, OnFailure::Keep).exit,
-        _ => setup.uninstall(&Uninstall { keep: Vec::new(), forget: true }).exit,
+        "uninstall" => setup.uninstall(&Uninstall { keep: Vec::new(), forget: true }).exit,
+        _ => setup.apply(answers, OnFailure::Keep).exit,
     }
 }
 
@@ -59,7 +80,7 @@ fn run(home: &Path, verb: &str, faults: Faults) -> Exit {
 #[test]
 fn victim() {
     if let (Some(home), Ok(verb)) = (std::env::var_os("TD_TEST_HOME"), std::env::var("TD_TEST_VERB")) {
-        run(Path::new(&home), &verb, Faults::from_env());
+        std::process::exit(run(Path::new(&home), &verb, Faults::from_env()).code().into());
     }
 }
 
@@ -96,6 +117,41 @@ fn parks(victim: &mut Child, parked: &Path) -> bool {
     true
 }
 
+#[test]
+fn f7_one_signal_ends_a_wait_and_two_end_anything_both_with_exit_8() {
+    for (verb, signals) in [("wait", 1), ("work", 2)] {
+        let folder = folder();
+        let home = home(&folder);
+        let ready = folder.path().join("ready");
+        let mut victim = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "victim"])
+            .env("TD_TEST_HOME", &home)
+            .env("TD_TEST_VERB", verb)
+            .env("TD_TEST_READY", &ready)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        assert!(parks(&mut victim, &ready), "{verb} ended early");
+        let pid = rustix::process::Pid::from_child(&victim);
+        let begin = Instant::now();
+        let mut sent = 0;
+        let status = loop {
+            if sent < signals || begin.elapsed() > Duration::from_secs(1) {
+                // Again and again after a second: two at the same moment may arrive as one.
+                rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+                sent += 1;
+            }
+            if let Some(status) = victim.try_wait().unwrap() {
+                break status;
+            }
+            assert!(begin.elapsed() < Duration::from_secs(60), "{verb} does not end");
+            std::thread::park_timeout(Duration::from_millis(100));
+        };
+        assert_eq!(status.code(), Some(8), "{verb}");
+    }
+}
+
 /// Every file with mode and content, but for what setup remembers.
 fn picture(home: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
     fn walk(at: &Path, out: &mut Vec<(PathBuf, u32, Vec<u8>)>) {
@@ -119,6 +175,11 @@ fn picture(home: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
     all
 }
 
+/// In memory where there is such a folder: SIGKILL takes nothing from the disk's cache anyway.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 fn home(folder: &tempfile::TempDir) -> PathBuf {
     let home = folder.path().join("home");
     std::fs::create_dir(&home).unwrap();
@@ -128,7 +189,7 @@ fn home(folder: &tempfile::TempDir) -> PathBuf {
 
 #[test]
 fn f1_to_f4_killed_from_outside_at_every_point_it_is_gone_on_from() {
-    let calm = tempfile::tempdir().unwrap();
+    let calm = folder();
     let calm_home = home(&calm);
     assert_eq!(run(&calm_home, "setup", Faults::default()), Exit::Done);
     let wanted = picture(&calm_home);
@@ -136,7 +197,7 @@ fn f1_to_f4_killed_from_outside_at_every_point_it_is_gone_on_from() {
     for verb in ["setup", "uninstall"] {
         for point in POINTS {
             for n in 1.. {
-                let folder = tempfile::tempdir().unwrap();
+                let folder = folder();
                 let home = home(&folder);
                 let begin = picture(&home);
                 let what = format!("{verb} killed at {point}:{n}");

@@ -7,15 +7,19 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use td_deploy::error::StepError;
+use td_deploy::error::{Remedy, StepError};
 use td_deploy::facts::Facts;
 use td_deploy::host::model::{Behaviour, ModelHost};
 use td_deploy::host::{Detached, Digest, Made, Mode, ProcessId, Program, Ran, Removed, Signal};
-use td_deploy::step::{AnyStep, Change, Diff, Kind, Outcome, Step, StepKey, UndoOutcome, Wanted, erase};
+use td_deploy::step::{
+    AnyStep, Change, Diff, Kind, Outcome, Step, StepKey, StepTraits, UndoOutcome, Wanted, erase,
+};
 use td_deploy::{Apply, Capture, Kept, Probe, Wait};
 use td_state::answers::{Answer, AnswerKey, Answers};
 
 pub const TEXT: AnswerKey = AnswerKey::of("toy.text");
+/// Name of the text file.
+pub const NAME: AnswerKey = AnswerKey::of("toy.name");
 pub const PORT: AnswerKey = AnswerKey::of("toy.port");
 
 pub const SCENE: Scene = Scene { machine, steps, answers };
@@ -241,7 +245,8 @@ impl Step for Text {
     }
     fn desired(&self, answers: &Answers, facts: &Facts) -> Result<Wanted<Self::Desired>, StepError> {
         let Some(port) = answers.int(&PORT) else { return Ok(Wanted::After(PickPort::KEY)) };
-        let path = if self.key_is_profile { facts.home.join("profile") } else { folder(facts).join("text") };
+        let name = answers.text(&NAME).unwrap_or_else(|| "text".into());
+        let path = if self.key_is_profile { facts.home.join("profile") } else { folder(facts).join(name) };
         let content = format!("{} on {port}", answers.text(&TEXT).unwrap_or_default());
         Ok(Wanted::This(TextDesired { path, content }))
     }
@@ -449,4 +454,79 @@ impl Step for Daemon {
         let nothing = running.is_empty() && file == Removed::Absent && log == Removed::Absent;
         Ok(if nothing { UndoOutcome::NothingToDo } else { UndoOutcome::Restored })
     }
+}
+
+pub type Act = Arc<dyn Fn(&mut Apply<'_>) -> Result<Outcome, StepError> + Send + Sync>;
+
+/// A step that does what a test wants.
+pub struct Odd {
+    pub act: Act,
+    pub traits: StepTraits,
+    pub blocked: bool,
+    pub unknown: bool,
+}
+
+impl Odd {
+    pub fn new(act: impl Fn(&mut Apply<'_>) -> Result<Outcome, StepError> + Send + Sync + 'static) -> Self {
+        Self { act: Arc::new(act), traits: StepTraits::default(), blocked: false, unknown: false }
+    }
+
+    pub fn path() -> PathBuf {
+        "/home/ada/odd".into()
+    }
+}
+
+impl Step for Odd {
+    type Desired = String;
+    type Observed = Option<Vec<u8>>;
+    type Undo = ();
+    const KEY: StepKey = StepKey::new("odd.step");
+    const KIND: Kind = Kind::Mutation;
+    const REV: u32 = 1;
+    fn title(&self) -> String {
+        "Be odd".into()
+    }
+    fn why(&self) -> &'static str {
+        "for a test"
+    }
+    fn traits(&self) -> StepTraits {
+        self.traits
+    }
+    fn desired(&self, answers: &Answers, _: &Facts) -> Result<Wanted<String>, StepError> {
+        Ok(Wanted::This(answers.text(&TEXT).unwrap_or_default()))
+    }
+    fn observe(&self, cx: &Probe<'_>, _: &String) -> Result<Self::Observed, StepError> {
+        if self.unknown {
+            return Err(StepError::new("E-ODD", "it hides", "nothing", Remedy::say("seek")));
+        }
+        Ok(cx.read(&Self::path(), 100)?)
+    }
+    fn plan(&self, observed: &Self::Observed, desired: String) -> Change<String> {
+        if self.blocked {
+            let remedy = Remedy::run("unblock it", "true");
+            return Change::Blocked { code: "E-ODD-BLOCKED".into(), why: "a log lies across".into(), remedy };
+        }
+        if observed.as_deref() == Some(desired.as_bytes()) {
+            Change::Noop
+        } else {
+            Change::Create { desired }
+        }
+    }
+    fn capture(&self, _: &Capture<'_>, _: &Change<String>) -> Result<(), StepError> {
+        Ok(())
+    }
+    fn apply(&self, cx: &mut Apply<'_>, _: Change<String>) -> Result<Outcome, StepError> {
+        (self.act)(cx)
+    }
+    fn undo(&self, cx: &mut Apply<'_>, (): ()) -> Result<UndoOutcome, StepError> {
+        cx.remove_file(&Self::path())?;
+        Ok(UndoOutcome::Restored)
+    }
+}
+
+/// Does what is wanted.
+pub fn good(cx: &mut Apply<'_>) -> Result<Outcome, StepError> {
+    let text = cx.answers().text(&TEXT).unwrap_or_default();
+    cx.put(&Odd::path(), text.as_bytes(), Mode::PRIVATE)?;
+    Ok(Outcome::Changed)
 }
