@@ -127,12 +127,12 @@ impl Writer {
                 count(&self.options.counters.failures, 1);
                 tracing::error!(log = %self.path.display(), error = %why, "a group of pushes was not committed");
                 self.broken = true;
-                for job in group {
-                    let _ = job.reply.send(Err(why.clone()));
-                }
                 // At once, and not with the next push: until then a restart would find the failed commit. If the disk
                 // still refuses, the next push tries again.
                 let _ = self.renew();
+                for job in group {
+                    let _ = job.reply.send(Err(why.clone()));
+                }
             }
         }
     }
