@@ -9,6 +9,9 @@ mod file;
 mod reader;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use super::{Clock, CommitGate, EventLog, Head, LogError, ReadQuery, Ticket};
 use reader::Readers;
 use std::ops::ControlFlow;
