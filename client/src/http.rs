@@ -457,6 +457,19 @@ mod tests {
     }
 
     #[test]
+    fn a_cable_that_is_cut_half_way_is_offline() {
+        for cut in [
+            "",
+            "HTTP/1.1 200 OK\r\nContent-Le",
+            "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n[{",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n[{",
+        ] {
+            let (result, _) = ask(cut);
+            assert!(matches!(result, Err(TransportError::Offline { .. })), "{cut:?}: {result:?}");
+        }
+    }
+
+    #[test]
     fn nobody_there_is_offline() {
         let free = TcpListener::bind("127.0.0.1:0").expect("port");
         let url = ServerUrl::parse(&format!("http://{}", free.local_addr().expect("address"))).expect("url");
