@@ -1,6 +1,8 @@
 //! Devices on real project folders and a log that can lose answers.
 
+mod door;
 mod fake;
+mod online;
 
 use fake::{Cable, FakeServer, PROJECT};
 use proptest::prelude::*;
