@@ -14,7 +14,6 @@ mod write;
 pub use outcome::{Applied, ApplyError, Change, How, Outcome, Reason, Removal};
 pub(crate) use parts::{Half, Parts};
 pub(crate) use value::stored_value;
-pub(crate) use write::find_row;
 
 use crate::db::{Catalog, Table, Write};
 use crate::event::{LogEvent, NewEvent};
