@@ -1,6 +1,6 @@
 //! The one apply routine: what an event does to the rows.
 //!
-//! Duty: server view, snapshot, pulled page and local change all go through [`apply_event`], and get what a stock peer
+//! Duty: server view, snapshot, pulled page and local change all go through `apply_event`, and get what a stock peer
 //! gets from the same event (replace with cascades, partial diff, orphan rule, cycle rule).
 //! Invariant: the result depends on the rows and the event alone. An event that fails leaves nothing behind.
 //! Danger: foreign keys must be on; `INSERT OR REPLACE` takes children along, on every copy or on none.
