@@ -1,1 +1,3 @@
-//! stub
+//! Filesystems for SQLite that fail the way machines do.
+
+pub mod kill;
