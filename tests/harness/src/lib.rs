@@ -6,5 +6,17 @@
 //! Danger: an oracle that compares a program with itself. So what was asked for is kept here, outside the product,
 //! and compared with what the log and the rows say in the end.
 
+pub mod device;
+pub mod emit;
+pub mod html;
+pub mod mind;
+pub mod network;
+pub mod oracle;
 pub mod random;
+pub mod report;
+pub mod run;
 pub mod script;
+pub mod second;
+pub mod server;
+pub mod trace;
+pub mod world;
