@@ -4,11 +4,11 @@ use super::EventRef;
 use super::outcome::{Change, How, Outcome, Reason, Removal, Stop};
 use super::parts::{Half, Parts, difference};
 use super::value::stored_value;
-use crate::db::{Catalog, Default, Row, Table, quoted};
+use crate::db::{Catalog, Row, Table, quoted};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, ToSql, params_from_iter};
 use serde_json::{Map, Value as Json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One event being applied.
 pub(super) struct Writer<'w> {
@@ -124,10 +124,7 @@ impl<'w> Writer<'w> {
             if let (true, Some(before)) = (column.kept, before) {
                 return before.0[index].clone();
             }
-            let default = || match &column.default {
-                Default::Literal(value) => value.clone(),
-                Default::EventTime => Value::Text(self.event.client_time.fixed_utc()),
-            };
+            let default = || column.default.value(self.event.client_time);
             match new.get(&column.name).filter(|_| !column.kept) {
                 None => default(),
                 Some(json) => match stored_value(&table.name, column, json) {
@@ -229,13 +226,14 @@ impl<'w> Writer<'w> {
             return Ok(local_rows);
         }
         let catalog = self.catalog;
+        // A dependency of an issue on itself hangs on it twice.
+        let mut seen = BTreeSet::new();
         for key in &table.children {
             let child = &catalog.tables[key.table];
             for (child_id, row) in self.rows(child, &key.find, &[&id])? {
                 if !child.synced && why == Removal::ByReplace {
                     local_rows.push((child, row));
-                // A dependency of an issue on itself hangs on it twice.
-                } else if !self.changes.iter().any(|c| c.id == child_id && c.table == child.name) {
+                } else if seen.insert((key.table, child_id.clone())) {
                     self.changed(child, child_id, Some(row), How::Removed(why));
                 }
             }

@@ -28,8 +28,8 @@ pub enum Purpose {
     /// A server's `project.db`: computed from the log, so it may lose its newest commits; has the reference's table
     /// `applied_events`. WAL, so that readers do not wait.
     LiveView,
-    /// A file being built to be sent away: no journal, no fsync; whoever builds it syncs and renames it, or throws it
-    /// away.
+    /// A file being built to be sent away: journal in memory (an event that fails is rolled back), no fsync. Whoever
+    /// builds it syncs and renames it, or throws it away.
     Snapshot,
 }
 
@@ -177,9 +177,12 @@ pub(super) fn open(path: &Path, purpose: Purpose) -> Result<ProjectDb, OpenError
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     configure(&conn, purpose)?;
-    let tx = rusqlite::Transaction::new_unchecked(&conn, rusqlite::TransactionBehavior::Immediate)?;
-    add_own_tables(&tx, purpose)?;
-    tx.commit()?;
+    // Only if one is missing: looking at a project must not wait for whoever writes to it.
+    if !has_own_tables(&conn, purpose)? {
+        let tx = rusqlite::Transaction::new_unchecked(&conn, rusqlite::TransactionBehavior::Immediate)?;
+        add_own_tables(&tx, purpose)?;
+        tx.commit()?;
+    }
     finish(conn, path)
 }
 
@@ -199,11 +202,21 @@ fn configure(conn: &Connection, purpose: Purpose) -> rusqlite::Result<()> {
     let (journal, synchronous) = match purpose {
         Purpose::Device => ("TRUNCATE", "NORMAL"),
         Purpose::LiveView => ("WAL", "NORMAL"),
-        Purpose::Snapshot => ("OFF", "OFF"),
+        Purpose::Snapshot => ("MEMORY", "OFF"),
     };
     conn.pragma_update_and_check(None, "journal_mode", journal, |_| Ok(()))?;
     conn.pragma_update(None, "synchronous", synchronous)?;
     conn.pragma_update(None, "foreign_keys", true)
+}
+
+fn has_own_tables(conn: &Connection, purpose: Purpose) -> rusqlite::Result<bool> {
+    let names = ["tdsync_meta", "tdsync_register", "tdsync_conflict", "tdsync_before"];
+    for name in names.into_iter().chain((purpose == Purpose::LiveView).then_some("applied_events")) {
+        if !super::has_table(conn, name)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn add_own_tables(conn: &Connection, purpose: Purpose) -> rusqlite::Result<()> {
