@@ -2,4 +2,17 @@
 //!
 //! Duty: acknowledge what is durable, serve it in one order, keep everything else derivable from it.
 
+pub mod auth;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod datadir;
+pub mod disk;
+pub mod http;
+pub mod identity;
+pub mod live;
 pub mod log;
+pub mod maintenance;
+pub mod secret;
+pub mod snapshot;
+pub mod version;
