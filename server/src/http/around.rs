@@ -34,7 +34,7 @@ pub async fn every_request(State(app): State<Arc<App>>, request: Request, next: 
         headers.insert(REQUEST_ID, value);
     }
     if path.starts_with("/v1/")
-        && let Ok(value) = HeaderValue::from_str(app.epoch.as_str())
+        && let Ok(value) = HeaderValue::from_str(app.dir.epoch().as_str())
     {
         headers.insert(EPOCH, value);
     }

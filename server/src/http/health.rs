@@ -39,7 +39,7 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
         tracing::error!(cause = %e, "the control store does not answer");
         because("control_store", "server.db does not answer; see the log".into());
     }
-    match crate::disk::free_bytes(&app.data_dir) {
+    match crate::disk::free_bytes(app.dir.path()) {
         Ok(free) if free < LEAST_FREE_BYTES => {
             because("disk", format!("{free} bytes free in the data directory"))
         }
@@ -53,7 +53,7 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
 
 /// GET `/version` (DESIGN 6.1)
 pub async fn version(State(app): State<Arc<App>>) -> Response {
-    json(StatusCode::OK, &version::json(Some(&app.epoch)))
+    json(StatusCode::OK, &version::json(Some(app.dir.epoch())))
 }
 
 /// GET `/v1/identity?nonce=` (DESIGN 6.1)

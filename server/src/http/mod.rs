@@ -29,6 +29,7 @@ pub use serve::{Listeners, serve};
 use crate::auth::Bucket;
 use crate::config::Config;
 use crate::control::Control;
+use crate::datadir::DataDir;
 use crate::identity::Identity;
 use crate::live::OpenProjects;
 use crate::log::Logs;
@@ -37,20 +38,16 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, patch, post};
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use td_engine::id::Epoch;
 use td_engine::taxonomy::Schema;
 
 /// Everything a handler may use.
 pub struct App {
     /// Settings.
     pub config: Config,
-    /// Where the databases are; for looking at free space only.
-    pub data_dir: PathBuf,
-    /// This server's history.
-    pub epoch: Epoch,
+    /// The data directory, held: where its epoch is from, and proof that the databases are ours.
+    pub dir: DataDir,
     /// This server's key.
     pub identity: Identity,
     /// Users, keys, projects, members.
@@ -129,10 +126,10 @@ pub const ROUTES: &[Route] = &[
 /// The whole service.
 pub fn router(app: Arc<App>) -> Router {
     let routes = ROUTES.iter().fold(Router::new(), |router, r| router.route(r.path, (r.handlers)()));
-    routes
+    let routes = routes
         .fallback(around::not_found)
         .method_not_allowed_fallback(around::method_not_allowed)
-        .with_state(Arc::clone(&app))
-        // Wrapped from outside, so that it also sees what no route matches.
-        .layer(from_fn_with_state(app, around::every_request))
+        .with_state(Arc::clone(&app));
+    // A layer on `routes` itself would sit inside the routing, where `Allow` is not there yet.
+    Router::new().fallback_service(routes).layer(from_fn_with_state(app, around::every_request))
 }
