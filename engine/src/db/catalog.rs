@@ -37,6 +37,7 @@ pub struct Table {
     /// Every row but the built-in board, by id.
     pub(crate) list: String,
     pub(crate) exists: String,
+    pub(crate) insert: String,
     pub(crate) replace: String,
     pub(crate) remove: String,
 }
@@ -159,6 +160,7 @@ impl Table {
             find: String::new(),
             list: String::new(),
             exists: format!("SELECT 1 FROM {} WHERE id = ?1", quoted(name)),
+            insert: String::new(),
             replace: String::new(),
             remove: format!("DELETE FROM {} WHERE id = ?1", quoted(name)),
         };
@@ -167,6 +169,7 @@ impl Table {
         table.find = format!("SELECT {list} FROM {} WHERE id = ?1", quoted(name));
         let but = if name == "boards" { " WHERE NOT is_builtin" } else { "" };
         table.list = format!("SELECT {list} FROM {}{but} ORDER BY id COLLATE BINARY", quoted(name));
+        table.insert = format!("INSERT INTO {} ({list}) VALUES ({holes})", quoted(name));
         table.replace = format!("INSERT OR REPLACE INTO {} ({list}) VALUES ({holes})", quoted(name));
         table
     }
