@@ -397,3 +397,94 @@ fn wrong_settings_stop_the_start_and_are_named() {
         assert!(String::from_utf8_lossy(&out.stderr).contains(name));
     }
 }
+
+#[test]
+fn the_digest_is_of_the_head_and_changes_with_the_state() {
+    let server = Server::start();
+    let (key, _) = server.key("ana");
+    let project = server.project(&key, "P");
+    let digest = || server.ask(&Ask::get(&format!("/v1/projects/{project}/sync/digest")).key(&key)).json();
+    let empty = digest();
+    assert_eq!((empty["seq"].clone(), empty["format"].clone()), (json!(0), json!(1)));
+    server.ask(&push(&project, &[1, 2]).key(&key));
+    let two = digest();
+    assert_eq!(two["seq"], 2);
+    assert_ne!(two["digest"], empty["digest"]);
+    assert_eq!(digest(), two);
+}
+
+#[test]
+fn large_pages_are_streamed_and_end_early_with_more_to_come() {
+    let server = Server::start();
+    let (key, _) = server.key("ana");
+    let project = server.project(&key, "P");
+    let filler = "é".repeat(400 * 1024);
+    for n in 0..12 {
+        let event = json!({"client_action_id": n, "action_type": "create", "entity_type": "notes",
+            "entity_id": format!("n{n}"), "payload": {"new_data": {"id": format!("n{n}"), "body": filler}},
+            "client_timestamp": "2026-11-21T10:00:00Z"});
+        let body = json!({"device_id": "dev", "session_id": "ses", "events": [event]});
+        let ask = Ask::post(&format!("/v1/projects/{project}/sync/push")).key(&key).json(&body);
+        assert_eq!(server.ask(&ask).status, 200);
+    }
+    let (mut after, mut pages, mut seen) = (0, 0, Vec::new());
+    let mut kept = Connection::open(server.address);
+    loop {
+        let page = kept
+            .ask(&Ask::get(&format!("/v1/projects/{project}/sync/pull?after_server_seq={after}")).key(&key));
+        assert_eq!(page.header("content-length"), None, "a large page is streamed");
+        let page = page.json();
+        pages += 1;
+        for event in page["events"].as_array().expect("events") {
+            assert_eq!(event["payload"]["new_data"]["body"], filler);
+            seen.push(event["server_seq"].as_i64().expect("seq"));
+        }
+        after = page["last_server_seq"].as_i64().expect("seq");
+        if page["has_more"] == false {
+            break;
+        }
+    }
+    assert_eq!(seen, (1..=12).collect::<Vec<_>>());
+    assert_eq!(pages, 2);
+}
+
+#[test]
+fn a_page_that_is_exactly_full_says_whether_there_is_more() {
+    let server = Server::start();
+    let (key, _) = server.key("ana");
+    let project = server.project(&key, "P");
+    server.ask(&push(&project, &[1, 2, 3]).key(&key));
+    let page = |query: &str| {
+        let page =
+            server.ask(&Ask::get(&format!("/v1/projects/{project}/sync/pull?{query}")).key(&key)).json();
+        (
+            page["events"].as_array().expect("events").len(),
+            page["last_server_seq"].clone(),
+            page["has_more"].clone(),
+        )
+    };
+    assert_eq!(page("limit=2"), (2, json!(2), json!(true)));
+    assert_eq!(
+        page("limit=3"),
+        (3, json!(3), json!(false)),
+        "the reference would send the client around once more"
+    );
+    assert_eq!(page("limit=3&exclude_client=dev"), (0, json!(0), json!(false)));
+    assert_eq!(page("limit=1&exclude_client=other"), (1, json!(1), json!(true)));
+}
+
+#[test]
+fn a_client_that_hangs_up_in_the_middle_of_a_page_harms_nobody() {
+    let server = Server::start();
+    let (key, _) = server.key("ana");
+    let project = server.project(&key, "P");
+    for chunk in (1..=5000).collect::<Vec<i64>>().chunks(1000) {
+        assert_eq!(server.ask(&push(&project, chunk).key(&key)).status, 200);
+    }
+    let ask = Ask::get(&format!("/v1/projects/{project}/sync/pull?limit=10000")).key(&key);
+    for _ in 0..20 {
+        let mut gone = Connection::open(server.address);
+        gone.write(&ask.bytes());
+    }
+    assert_eq!(server.ask(&ask).json()["events"].as_array().map(Vec::len), Some(5000));
+}

@@ -169,6 +169,25 @@ fn pushing_and_pulling_own_changes_alone_changes_no_row() {
 }
 
 #[test]
+fn an_unsent_change_stands_on_top_of_what_a_pull_brings() {
+    let (dir, server) = (temp(), FakeServer::new(1));
+    let (mut a, mut b) = (linked(&dir.path().join("a"), 1), linked(&dir.path().join("b"), 2));
+    let id = a.store.create_issue(titled("known to both")).expect("create").id;
+    round(&mut a, &server).expect("sync");
+    round(&mut b, &server).expect("sync");
+    let patch = |title: &str| IssuePatch { title: Some(title.into()), ..IssuePatch::default() };
+    a.store.update_issue(&id, patch("mine, not sent yet")).expect("update");
+    b.store.update_issue(&id, patch("theirs")).expect("update");
+    b.store.update_issue(&id, IssuePatch { points: Some(5), ..IssuePatch::default() }).expect("update");
+    round(&mut b, &server).expect("sync");
+    a.sync(&server, |s| s.pull()).expect("pull");
+    let issue = a.store.issue(&id).expect("issue");
+    assert_eq!((issue.title.as_str(), issue.points), ("mine, not sent yet", 5));
+    let status = a.sync(&server, |s| s.status(None)).expect("status");
+    assert_eq!((status.pending, status.in_step), (1, Some(true)), "the digest looks past it");
+}
+
+#[test]
 fn more_than_a_batch_goes_out_in_batches() {
     let (dir, server) = (temp(), FakeServer::new(1000));
     let mut a = linked(dir.path(), 1);
