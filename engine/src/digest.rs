@@ -6,7 +6,7 @@
 
 use crate::apply::ApplyError;
 use crate::conflict::{self, Conflict};
-use crate::db::{Column, Meaning, ProjectDb, Row, Table, from_exact_json, meaning};
+use crate::db::{Catalog, Column, Meaning, ProjectDb, Row, Table, from_exact_json, meaning};
 use crate::{before, replay};
 use rusqlite::Connection;
 use serde_json::{Map, Value as Json};
@@ -40,29 +40,29 @@ impl ProjectDb {
         }
         let write = self.write()?;
         drop(write.restore_before()?);
-        let digest = of(write.conn(), &write.catalog().tables)?;
+        let digest = of(write.conn(), write.catalog())?;
         // Dropping the transaction rolls back.
         Ok(digest)
     }
 
     /// Digest of the rows as they stand, local changes included.
     pub fn digest(&self) -> rusqlite::Result<Digest> {
-        of(&self.conn, &self.catalog().tables)
+        of(&self.conn, self.catalog())
     }
 
     /// The very lines that [`ProjectDb::digest`] hashes: to see in what two copies differ.
     pub fn digest_lines(&self) -> rusqlite::Result<Vec<String>> {
         let mut lines = Vec::new();
-        walk(&self.conn, &self.catalog().tables, &mut |bytes| {
+        walk(&self.conn, self.catalog(), &mut |bytes| {
             lines.push(String::from_utf8_lossy(bytes).into_owned());
         })?;
         Ok(lines)
     }
 }
 
-fn of(conn: &Connection, tables: &[Table]) -> rusqlite::Result<Digest> {
+fn of(conn: &Connection, catalog: &Catalog) -> rusqlite::Result<Digest> {
     let mut hash = Sha256::new();
-    walk(conn, tables, &mut |bytes| hash.update(bytes))?;
+    walk(conn, catalog, &mut |bytes| hash.update(bytes))?;
     Ok(Digest(hash.finalize().into()))
 }
 
@@ -71,9 +71,9 @@ fn is_local(table: &Table, column: &Column) -> bool {
     column.kept && table.name != "boards" || table.name == "boards" && column.name == "last_viewed_at"
 }
 
-fn walk(conn: &Connection, tables: &[Table], sink: &mut dyn FnMut(&[u8])) -> rusqlite::Result<()> {
+fn walk(conn: &Connection, catalog: &Catalog, sink: &mut dyn FnMut(&[u8])) -> rusqlite::Result<()> {
     sink(format!("td-sync digest {FORMAT}\n").as_bytes());
-    let mut synced: Vec<&Table> = tables.iter().filter(|t| t.synced).collect();
+    let mut synced: Vec<&Table> = catalog.synced_tables().collect();
     synced.sort_by(|a, b| a.name.cmp(&b.name));
     for table in &synced {
         rows(conn, table, sink)?;

@@ -72,7 +72,7 @@ impl Write<'_> {
     }
 }
 
-/// Applies one event inside a savepoint of the open transaction.
+/// Applies one event inside the open transaction, whole or not at all.
 ///
 /// `Err` means the storage failed: the transaction is not to be continued. Everything that is the event's own fault is
 /// an [`Outcome`].
@@ -81,18 +81,21 @@ pub(crate) fn apply_event(
     catalog: &Catalog,
     event: EventRef<'_>,
 ) -> Result<Applied, ApplyError> {
-    conn.prepare_cached("SAVEPOINT event")?.execute([])?;
-    let mut writer = Writer { conn, catalog, event, changes: Vec::new(), note: None };
+    let mut writer = Writer { conn, catalog, event, changes: Vec::new(), note: None, has_savepoint: false };
     let outcome = match dispatch(&mut writer) {
         Ok(outcome) => outcome,
         Err(Stop::Event(reason)) => {
-            conn.prepare_cached("ROLLBACK TO event")?.execute([])?;
+            if writer.has_savepoint {
+                conn.prepare_cached("ROLLBACK TO event")?.execute([])?;
+            }
             writer.changes.clear();
             Outcome::Quarantined(reason)
         }
         Err(Stop::Storage(error)) => return Err(error),
     };
-    conn.prepare_cached("RELEASE event")?.execute([])?;
+    if writer.has_savepoint {
+        conn.prepare_cached("RELEASE event")?.execute([])?;
+    }
     Ok(Applied { outcome, changes: writer.changes })
 }
 

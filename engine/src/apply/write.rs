@@ -4,11 +4,11 @@ use super::EventRef;
 use super::outcome::{Change, How, Outcome, Reason, Removal, Stop};
 use super::parts::{Half, Parts, difference};
 use super::value::stored_value;
-use crate::db::{Catalog, Default, Row, Table, quoted};
+use crate::db::{Catalog, Row, Table, quoted};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, ToSql, params_from_iter};
 use serde_json::{Map, Value as Json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One event being applied.
 pub(super) struct Writer<'w> {
@@ -17,9 +17,20 @@ pub(super) struct Writer<'w> {
     pub event: EventRef<'w>,
     pub changes: Vec<Change>,
     pub note: Option<Reason>,
+    pub has_savepoint: bool,
 }
 
 impl<'w> Writer<'w> {
+    /// Called before the first statement of several. One statement alone leaves nothing behind when it fails, and a
+    /// savepoint costs a copy of every page that is written.
+    pub fn begin_several(&mut self) -> rusqlite::Result<()> {
+        if !self.has_savepoint {
+            self.conn.prepare_cached("SAVEPOINT event")?.execute([])?;
+            self.has_savepoint = true;
+        }
+        Ok(())
+    }
+
     /// Only the columns that differ between the halves; a whole-row replace where that does not work out.
     pub fn update(&mut self, table: &Table, parts: &Parts<'_>) -> Result<Outcome, Stop> {
         if let Some(previous) = parts.previous_half(&table.name) {
@@ -107,7 +118,13 @@ impl<'w> Writer<'w> {
         let row = self.whole_row(table, &new, before.as_ref());
         let local_rows = self.note_cascades(table, id, before.is_some(), Removal::ByReplace)?;
         self.note_displaced(table, &row)?;
-        self.conn.prepare_cached(&table.replace)?.execute(params_from_iter(&row.0))?;
+        if !local_rows.is_empty() {
+            self.begin_several()?;
+        }
+        // With nothing to replace, a plain insert spares SQLite the preparations for undoing a replace.
+        let is_new = before.is_none() && self.changes.is_empty();
+        let put = if is_new { &table.insert } else { &table.replace };
+        self.conn.prepare_cached(put)?.execute(params_from_iter(&row.0))?;
         for (child, row) in &local_rows {
             self.conn.prepare_cached(&child.replace)?.execute(params_from_iter(&row.0))?;
         }
@@ -124,10 +141,7 @@ impl<'w> Writer<'w> {
             if let (true, Some(before)) = (column.kept, before) {
                 return before.0[index].clone();
             }
-            let default = || match &column.default {
-                Default::Literal(value) => value.clone(),
-                Default::EventTime => Value::Text(self.event.client_time.fixed_utc()),
-            };
+            let default = || column.default.value(self.event.client_time);
             match new.get(&column.name).filter(|_| !column.kept) {
                 None => default(),
                 Some(json) => match stored_value(&table.name, column, json) {
@@ -187,6 +201,7 @@ impl<'w> Writer<'w> {
         if sub_issues.is_empty() {
             return Ok(());
         }
+        self.begin_several()?;
         self.conn.prepare_cached("UPDATE issues SET parent_id = '' WHERE parent_id = ?1")?.execute([id])?;
         for (sub_issue, row) in sub_issues {
             self.changed(table, sub_issue, Some(row), How::Fields(vec!["parent_id".into()]));
@@ -229,13 +244,14 @@ impl<'w> Writer<'w> {
             return Ok(local_rows);
         }
         let catalog = self.catalog;
+        // A dependency of an issue on itself hangs on it twice.
+        let mut seen = BTreeSet::new();
         for key in &table.children {
             let child = &catalog.tables[key.table];
             for (child_id, row) in self.rows(child, &key.find, &[&id])? {
                 if !child.synced && why == Removal::ByReplace {
                     local_rows.push((child, row));
-                // A dependency of an issue on itself hangs on it twice.
-                } else if !self.changes.iter().any(|c| c.id == child_id && c.table == child.name) {
+                } else if seen.insert((key.table, child_id.clone())) {
                     self.changed(child, child_id, Some(row), How::Removed(why));
                 }
             }

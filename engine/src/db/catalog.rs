@@ -2,7 +2,9 @@
 //!
 //! Danger: column order differs between a fresh and a migrated file; everything here goes by name.
 
+use super::row::Row;
 use crate::taxonomy::{SYNCED, WORK_SESSION_LOCAL};
+use crate::time::ClientTime;
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
@@ -35,6 +37,7 @@ pub struct Table {
     /// Every row but the built-in board, by id.
     pub(crate) list: String,
     pub(crate) exists: String,
+    pub(crate) insert: String,
     pub(crate) replace: String,
     pub(crate) remove: String,
 }
@@ -92,6 +95,16 @@ impl Table {
         self.columns.iter().position(|c| c.name == name)
     }
 
+    /// The rows by id, without the built-in board.
+    pub fn rows(&self, conn: &Connection) -> rusqlite::Result<Vec<Row>> {
+        conn.prepare_cached(&self.list)?.query_map([], |r| Row::read(r, self.columns.len()))?.collect()
+    }
+
+    /// A row with nothing given, made at this moment.
+    pub fn default_row(&self, now: ClientTime) -> Row {
+        Row(self.columns.iter().map(|c| c.default.value(now)).collect())
+    }
+
     fn column_list(&self) -> String {
         self.columns.iter().map(|c| quoted(&c.name)).collect::<Vec<_>>().join(", ")
     }
@@ -124,6 +137,11 @@ impl Catalog {
         self.tables.iter().find(|t| t.synced && t.name == entity_type)
     }
 
+    /// Every synced table, parents before children.
+    pub fn synced_tables(&self) -> impl Iterator<Item = &Table> {
+        self.tables.iter().filter(|t| t.synced)
+    }
+
     pub(crate) fn table(&self, name: &str) -> Option<&Table> {
         self.tables.iter().find(|t| t.name == name)
     }
@@ -142,6 +160,7 @@ impl Table {
             find: String::new(),
             list: String::new(),
             exists: format!("SELECT 1 FROM {} WHERE id = ?1", quoted(name)),
+            insert: String::new(),
             replace: String::new(),
             remove: format!("DELETE FROM {} WHERE id = ?1", quoted(name)),
         };
@@ -150,6 +169,7 @@ impl Table {
         table.find = format!("SELECT {list} FROM {} WHERE id = ?1", quoted(name));
         let but = if name == "boards" { " WHERE NOT is_builtin" } else { "" };
         table.list = format!("SELECT {list} FROM {}{but} ORDER BY id COLLATE BINARY", quoted(name));
+        table.insert = format!("INSERT INTO {} ({list}) VALUES ({holes})", quoted(name));
         table.replace = format!("INSERT OR REPLACE INTO {} ({list}) VALUES ({holes})", quoted(name));
         table
     }
@@ -181,6 +201,13 @@ fn columns(conn: &Connection, table: &str) -> rusqlite::Result<Vec<Column>> {
 }
 
 impl Default {
+    pub(crate) fn value(&self, now: ClientTime) -> Value {
+        match self {
+            Self::Literal(value) => value.clone(),
+            Self::EventTime => Value::Text(now.fixed_utc()),
+        }
+    }
+
     fn parse(text: Option<&str>) -> Self {
         let Some(text) = text else { return Self::Literal(Value::Null) };
         if text.eq_ignore_ascii_case("CURRENT_TIMESTAMP") {

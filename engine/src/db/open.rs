@@ -28,8 +28,8 @@ pub enum Purpose {
     /// A server's `project.db`: computed from the log, so it may lose its newest commits; has the reference's table
     /// `applied_events`. WAL, so that readers do not wait.
     LiveView,
-    /// A file being built to be sent away: no journal, no fsync; whoever builds it syncs and renames it, or throws it
-    /// away.
+    /// A file being built to be sent away: journal in memory (an event that fails is rolled back), no fsync. Whoever
+    /// builds it syncs and renames it, or throws it away.
     Snapshot,
 }
 
@@ -133,8 +133,7 @@ impl OpenError {
 }
 
 pub(super) fn create(path: &Path, purpose: Purpose, now: ClientTime) -> Result<ProjectDb, OpenError> {
-    // A creation that was cut off leaves an empty file (the schema is one transaction).
-    if fs::metadata(path).is_ok_and(|m| m.len() > 0) {
+    if fs::metadata(path).is_ok_and(|m| m.len() > 0) && !was_cut_off(path)? {
         return Err(OpenError::Exists { path: path.into() });
     }
     let flags =
@@ -142,6 +141,17 @@ pub(super) fn create(path: &Path, purpose: Purpose, now: ClientTime) -> Result<P
     let conn = Connection::open_with_flags(path, flags)?;
     configure(&conn, purpose)?;
     fill(conn, purpose, now, path)
+}
+
+/// The schema is one transaction, so a creation that was cut off leaves an empty file, or one that its journal empties.
+fn was_cut_off(path: &Path) -> Result<bool, OpenError> {
+    if !has_side_file(path) {
+        return Ok(false);
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(Duration::from_secs(5))?;
+    Ok(conn.query_row("SELECT COUNT(*) = 0 FROM sqlite_master", [], |r| r.get(0))?)
 }
 
 pub(super) fn in_memory(now: ClientTime) -> Result<ProjectDb, OpenError> {
@@ -177,9 +187,12 @@ pub(super) fn open(path: &Path, purpose: Purpose) -> Result<ProjectDb, OpenError
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     configure(&conn, purpose)?;
-    let tx = rusqlite::Transaction::new_unchecked(&conn, rusqlite::TransactionBehavior::Immediate)?;
-    add_own_tables(&tx, purpose)?;
-    tx.commit()?;
+    // Only if one is missing: looking at a project must not wait for whoever writes to it.
+    if !has_own_tables(&conn, purpose)? {
+        let tx = rusqlite::Transaction::new_unchecked(&conn, rusqlite::TransactionBehavior::Immediate)?;
+        add_own_tables(&tx, purpose)?;
+        tx.commit()?;
+    }
     finish(conn, path)
 }
 
@@ -199,11 +212,21 @@ fn configure(conn: &Connection, purpose: Purpose) -> rusqlite::Result<()> {
     let (journal, synchronous) = match purpose {
         Purpose::Device => ("TRUNCATE", "NORMAL"),
         Purpose::LiveView => ("WAL", "NORMAL"),
-        Purpose::Snapshot => ("OFF", "OFF"),
+        Purpose::Snapshot => ("MEMORY", "OFF"),
     };
     conn.pragma_update_and_check(None, "journal_mode", journal, |_| Ok(()))?;
     conn.pragma_update(None, "synchronous", synchronous)?;
     conn.pragma_update(None, "foreign_keys", true)
+}
+
+fn has_own_tables(conn: &Connection, purpose: Purpose) -> rusqlite::Result<bool> {
+    let names = ["tdsync_meta", "tdsync_register", "tdsync_conflict", "tdsync_before"];
+    for name in names.into_iter().chain((purpose == Purpose::LiveView).then_some("applied_events")) {
+        if !super::has_table(conn, name)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn add_own_tables(conn: &Connection, purpose: Purpose) -> rusqlite::Result<()> {
