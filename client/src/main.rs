@@ -1,3 +1,7 @@
-//! stub
+//! `td`, the tracker with a server of its own: see [`cli`].
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main().into()
+}

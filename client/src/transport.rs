@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use td_engine::event::LogEvent;
-use td_engine::id::{ActionId, DeviceId, ProjectId, Seq, SessionId};
+use td_engine::id::{ActionId, DeviceId, Epoch, ProjectId, Seq, SessionId};
 use td_engine::payload::Payload;
 use td_engine::time::ClientTime;
 
@@ -120,7 +120,7 @@ pub enum TransportError {
     },
     /// The server refused. `code` and `message` are its own (`{"error":{…}}` or top level); both empty if the body was
     /// something else.
-    #[error("HTTP {status}: {code} {message}")]
+    #[error("HTTP {status}{}", words(code, message))]
     Refused {
         /// HTTP status.
         status: u16,
@@ -141,6 +141,33 @@ pub enum TransportError {
     },
 }
 
+/// What a refusal says, as far as it says anything.
+fn words(code: &str, message: &str) -> String {
+    match (code, message) {
+        ("", "") => " without a reason".into(),
+        (code, "") => format!(": {code}"),
+        ("", message) => format!(": {message}"),
+        (code, message) => format!(": {code} {message}"),
+    }
+}
+
+impl TransportError {
+    /// Stable word for programs: the server's own code where it gave one.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Offline { .. } => "offline",
+            Self::Refused { code, .. } if !code.is_empty() => code,
+            Self::Refused { .. } => "refused",
+            Self::Foreign { .. } => "foreign_answer",
+        }
+    }
+
+    /// Whether the server did not accept the key.
+    pub fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Refused { status: 401, .. })
+    }
+}
+
 /// The calls a device needs for one project. Every call may be repeated safely.
 pub trait Transport {
     /// Push one batch.
@@ -151,6 +178,29 @@ pub trait Transport {
     fn status(&self, project: &ProjectId) -> Result<RemoteStatus, TransportError>;
     /// The server's digest of the project at its head.
     fn digest(&self, project: &ProjectId) -> Result<RemoteDigest, TransportError>;
+    /// The history the latest answer was from (law 9). `None` before the first answer, and from servers that know no
+    /// epochs: then a restore is only noticed when the log ends before the cursor.
+    fn epoch(&self) -> Option<Epoch> {
+        None
+    }
+}
+
+impl<T: Transport + ?Sized> Transport for &T {
+    fn push(&self, project: &ProjectId, request: &PushRequest) -> Result<PushResponse, TransportError> {
+        (**self).push(project, request)
+    }
+    fn pull(&self, project: &ProjectId, after: Seq, limit: u32) -> Result<PullPage, TransportError> {
+        (**self).pull(project, after, limit)
+    }
+    fn status(&self, project: &ProjectId) -> Result<RemoteStatus, TransportError> {
+        (**self).status(project)
+    }
+    fn digest(&self, project: &ProjectId) -> Result<RemoteDigest, TransportError> {
+        (**self).digest(project)
+    }
+    fn epoch(&self) -> Option<Epoch> {
+        (**self).epoch()
+    }
 }
 
 fn null_is_empty<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {

@@ -13,7 +13,9 @@ pub mod fault;
 pub mod host;
 pub mod signals;
 pub mod step;
+pub mod steps;
 pub mod stream;
+pub mod supervisor;
 mod view;
 
 pub use view::{Apply, Cancel, Capture, Kept, Probe, STOPPED, Wait};

@@ -5,8 +5,15 @@
 //! Invariant: nothing in this crate touches the network, the clock, the environment or a key.
 //! Danger: a rule changed here changes what *every* copy computes; old and new programs must agree on it.
 
+pub mod apply;
+pub mod before;
+pub mod conflict;
+pub mod db;
+pub mod digest;
 pub mod event;
 pub mod id;
 pub mod payload;
+pub mod replay;
+pub mod shape;
 pub mod taxonomy;
 pub mod time;

@@ -2,4 +2,21 @@
 //!
 //! Duty: acknowledge what is durable, serve it in one order, keep everything else derivable from it.
 
+pub mod admin;
+pub mod auth;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod datadir;
+pub mod disk;
+pub mod doctor;
+pub mod http;
+pub mod identity;
+pub mod live;
 pub mod log;
+pub mod logging;
+pub mod maintenance;
+pub mod secret;
+pub mod server;
+pub mod snapshot;
+pub mod version;

@@ -1,3 +1,10 @@
-//! stub
+//! `td-sync`: words on a command line, and nothing that a library could do.
 
-fn main() {}
+mod cli;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run(cli::Cli::parse())
+}

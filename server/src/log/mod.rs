@@ -5,12 +5,30 @@
 //! Danger: an answer that leaves before its commit is on disk breaks law 1 without any test on a healthy disk seeing it
 //! (hence `tests/faultfs`).
 
+mod gate;
+mod memory;
+mod place;
+mod projects;
+mod sqlite;
+
+pub use gate::CommitGate;
+pub use memory::{MemoryLog, MemoryLogs};
+pub use projects::{Projects, ProjectsOptions};
+pub use sqlite::{CheckpointPolicy, Counters, Counts, Durability, Options, SqliteLog};
+
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 use td_engine::event::{LogEvent, Push};
-use td_engine::id::{DeviceId, Seq};
+use td_engine::id::{DeviceId, ProjectId, Seq};
 use td_engine::time::ClientTime;
 use tokio::sync::{oneshot, watch};
+
+/// Where a log takes `server_timestamp` from. Called once per group commit.
+pub type Clock = Arc<dyn Fn() -> ClientTime + Send + Sync>;
+
+/// The largest payload a log takes. Above every body the routes let in; a guard, not a limit that a person meets.
+pub const MAX_PAYLOAD_BYTES: usize = 16 * 1024 * 1024;
 
 /// What became of one pushed event, at the same index as in the push.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +41,8 @@ pub enum Outcome {
         /// Whether it was stored under a derived session.
         moved: bool,
     },
-    /// The same event is already there, at this place. `None` for an event without a payload, which is never stored
-    /// (server-protocol W12).
+    /// The same event is already there, at this place. An event without a payload is never stored (server-protocol
+    /// W12): it gets the place of whatever holds its key, `None` if nothing does.
     Duplicate {
         /// Place of the event that was there first.
         seq: Option<Seq>,
@@ -61,9 +79,9 @@ pub struct ReadQuery {
 }
 
 /// Why a log did not do what was asked. None of these leaves a partial effect.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum LogError {
-    /// The queue is full; try again after the given time.
+    /// The queue is full, or too many logs are in use; try again after the given time.
     #[error("the project's write queue is full")]
     Busy {
         /// When to try again.
@@ -72,16 +90,31 @@ pub enum LogError {
     /// The project's log does not exist here (deleted, or never created).
     #[error("this project has no log")]
     Missing,
+    /// A log with this project's name exists already.
+    #[error("this project has a log already")]
+    Exists,
     /// The log was closed (shutdown, eviction) before the request was taken.
     #[error("the log is closed")]
     Closed,
+    /// The storage refuses this push (a value too large, a constraint); the other pushes of its group stand.
+    #[error("the log refused the push: {0}")]
+    Refused(String),
+    /// A row cannot be read as an event: the file was damaged, or written by something else.
+    #[error("event {seq} in the log is damaged: {what}")]
+    Damaged {
+        /// Which row.
+        seq: Seq,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The storage failed; the whole group was rolled back.
     #[error("storage failed: {0}")]
     Storage(String),
 }
 
 /// The answer to an append that has been queued. Resolves after the commit is on disk. Await it, or block on it
-/// outside an async runtime.
+/// outside an async runtime. A ticket whose other side vanished (`RecvError`) says nothing: the push may or may not be
+/// in the log, and sending it again finds out.
 pub type Ticket = oneshot::Receiver<Result<Vec<Outcome>, LogError>>;
 
 /// A project's log.
@@ -99,17 +132,52 @@ pub type Ticket = oneshot::Receiver<Result<Vec<Outcome>, LogError>>;
 /// 5. One failing push does not take its neighbours in the same commit with it.
 /// 6. A watcher always ends with the newest head, though it may see some heads twice or not at all.
 /// 7. Deleted means gone, also after a restart.
+///
+/// [`append`](EventLog::append), [`head`](EventLog::head) and [`watch`](EventLog::watch) may be called from async code;
+/// [`read`](EventLog::read) blocks. Whoever holds the `Arc` keeps the log open, so a watcher holds it too: the channel
+/// of a closed log ends, and only a log opened anew moves again.
 pub trait EventLog: Send + Sync {
     /// Queues one push. Errors that are known at once (`Busy`, `Closed`) also arrive through the ticket.
     fn append(&self, push: Push) -> Ticket;
 
     /// Hands the matching events to `each` in order of sequence, from one consistent moment. `each` may stop the page
     /// early. Returns how many were handed over.
-    fn read(&self, query: &ReadQuery, each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>) -> Result<usize, LogError>;
+    fn read(
+        &self,
+        query: &ReadQuery,
+        each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
+    ) -> Result<usize, LogError>;
 
     /// The newest durable head. Costs no query.
     fn head(&self) -> Head;
 
-    /// Follows the head.
+    /// Follows the head. Copy the value out of `borrow()` at once: while a borrow is held the writer waits for it, and
+    /// [`head`](EventLog::head) on the same thread may wait for the writer (a test of ours once hung on that).
     fn watch(&self) -> watch::Receiver<Head>;
+}
+
+/// All logs of one server, by project. Handlers reach logs only through this, so no handler opens a database.
+pub trait Logs: Send + Sync {
+    /// Makes a new, empty log. Durable when it returns; [`LogError::Exists`] if there is one.
+    fn create(&self, project: &ProjectId) -> Result<Arc<dyn EventLog>, LogError>;
+
+    /// The log of a project; never creates one. Two callers get the same log, and it stays open while either holds it.
+    fn open(&self, project: &ProjectId) -> Result<Arc<dyn EventLog>, LogError>;
+
+    /// Removes a log for good. What was queued before is committed and answered first; whoever still holds the log gets
+    /// [`LogError::Missing`]. Durable when it returns.
+    fn delete(&self, project: &ProjectId) -> Result<(), LogError>;
+
+    /// Closes the logs that nobody holds and nobody asked for during `idle`. Returns how many.
+    fn close_idle(&self, idle: Duration) -> usize;
+
+    /// Closes every log after what is queued has been committed and answered. For shutdown.
+    fn close_all(&self);
+}
+
+/// `server_timestamp` as it is stored, UTC whole seconds (server-protocol 5.3), and as the head shows it.
+fn stamp(now: ClientTime) -> (String, Option<ClientTime>) {
+    let text = now.sql_utc();
+    let shown = ClientTime::parse_stored(&text).ok();
+    (text, shown)
 }

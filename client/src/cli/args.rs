@@ -1,0 +1,244 @@
+//! The command line: every verb, flag and their contradictions.
+//!
+//! Invariant: flags that contradict each other are refused here, before anything is opened (law 20).
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Tasks of a project, shared through a server of your own.
+#[derive(Debug, Parser)]
+#[command(disable_version_flag = true, arg_required_else_help = true, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing done because the server cannot be \
+    reached (your changes are kept). `doctor`: 0 nothing failed, 9 something failed, 10 could not run."
+)]
+pub struct Cli {
+    /// Answer in JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Project folder, instead of the current one.
+    #[arg(long, short = 'w', global = true, value_name = "DIR", env = "TD_WORK_DIR", hide_env_values = true)]
+    pub work_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make this folder a project.
+    Init,
+    /// Create an issue.
+    #[command(visible_aliases = ["add", "new"])]
+    Create(Create),
+    /// List issues that are not closed.
+    #[command(visible_alias = "ls")]
+    List(List),
+    /// Show an issue with its comments and history.
+    Show {
+        /// Issue id; `td-` may be left out.
+        id: String,
+    },
+    /// Change an issue.
+    Update(Update),
+    /// Close issues.
+    Close {
+        /// Issue ids.
+        #[arg(required = true)]
+        ids: Vec<String>,
+        /// Why; goes into the history.
+        #[arg(long, short = 'm', visible_alias = "message")]
+        reason: Option<String>,
+    },
+    /// Comment on an issue.
+    Comment {
+        /// Issue id.
+        id: String,
+        /// What to say.
+        text: String,
+    },
+    /// Delete issues. They are kept, and can be restored.
+    #[command(visible_alias = "rm")]
+    Delete {
+        /// Issue ids.
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+    /// Connect this machine to a server by an enrolment link.
+    Connect {
+        /// The link; `-` or nothing reads it from standard input, which keeps it out of the list of processes.
+        link: Option<String>,
+        /// What the server calls this machine.
+        #[arg(long, value_name = "NAME")]
+        device_name: Option<String>,
+        /// Certificate authorities (PEM) instead of the bundled ones.
+        #[arg(long, value_name = "FILE")]
+        ca_file: Option<PathBuf>,
+    },
+    /// The login of this machine.
+    #[command(subcommand)]
+    Auth(Auth),
+    /// Send and receive changes.
+    Sync(Sync),
+    /// Projects on the server.
+    #[command(subcommand, visible_alias = "sp")]
+    SyncProject(SyncProject),
+    /// Find out whether everything works, from this folder to the server and back.
+    Doctor {
+        /// Run only this check and those it needs; repeatable.
+        #[arg(long, value_name = "CHECK")]
+        only: Vec<String>,
+    },
+    /// Which program and version this is.
+    Version,
+    /// Print a completion script.
+    #[command(hide = true)]
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    #[command(hide = true)]
+    Man,
+}
+
+#[derive(Debug, Args)]
+pub struct Create {
+    /// One line that says what it is about.
+    pub title: String,
+    /// bug, feature, task, epic or chore.
+    #[arg(long = "type", short = 't')]
+    pub kind: Option<String>,
+    /// P0 to P4.
+    #[arg(long, short = 'p')]
+    pub priority: Option<String>,
+    /// 1, 2, 3, 5, 8, 13 or 21.
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    pub points: i64,
+    /// Words, comma-separated; repeatable.
+    #[arg(long, short = 'l', value_delimiter = ',')]
+    pub labels: Vec<String>,
+    /// Markdown.
+    #[arg(long, short = 'd', default_value = "", hide_default_value = true)]
+    pub description: String,
+    /// Acceptance criteria.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub acceptance: String,
+    /// Issue above it.
+    #[arg(long, visible_alias = "epic", default_value = "", hide_default_value = true)]
+    pub parent: String,
+    /// May be reviewed by its own author.
+    #[arg(long)]
+    pub minor: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    /// open, in_progress, blocked, in_review or closed; repeatable.
+    #[arg(long, short = 's', value_delimiter = ',')]
+    pub status: Vec<String>,
+    /// Closed ones too.
+    #[arg(long, short = 'a', conflicts_with = "status")]
+    pub all: bool,
+    /// At most this many.
+    #[arg(long, short = 'n')]
+    pub limit: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
+pub struct Update {
+    /// Issue ids.
+    #[arg(required = true)]
+    pub ids: Vec<String>,
+    /// New title.
+    #[arg(long, group = "change")]
+    pub title: Option<String>,
+    /// bug, feature, task, epic or chore.
+    #[arg(long = "type", short = 't', group = "change")]
+    pub kind: Option<String>,
+    /// P0 to P4.
+    #[arg(long, short = 'p', group = "change")]
+    pub priority: Option<String>,
+    /// 0, 1, 2, 3, 5, 8, 13 or 21.
+    #[arg(long, group = "change")]
+    pub points: Option<i64>,
+    /// Words, comma-separated, instead of those there are; empty for none.
+    #[arg(long, short = 'l', group = "change")]
+    pub labels: Option<String>,
+    /// Markdown.
+    #[arg(long, short = 'd', group = "change")]
+    pub description: Option<String>,
+    /// Acceptance criteria.
+    #[arg(long, group = "change")]
+    pub acceptance: Option<String>,
+    /// Issue above it, empty for none.
+    #[arg(long, group = "change")]
+    pub parent: Option<String>,
+    /// open, in_progress, blocked or in_review.
+    #[arg(long, short = 's', group = "change", value_enum)]
+    pub status: Option<OpenStatus>,
+}
+
+/// Statuses an update may set; closing is a verb of its own, because it is logged.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum OpenStatus {
+    Open,
+    InProgress,
+    Blocked,
+    InReview,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Auth {
+    /// Who this machine is logged in as.
+    Status,
+    /// Forget the login. The server's pinned identity stays.
+    Logout,
+}
+
+#[derive(Debug, Args)]
+pub struct Sync {
+    /// Only send.
+    #[arg(long, conflicts_with_all = ["pull", "status"])]
+    pub push: bool,
+    /// Only receive.
+    #[arg(long, conflicts_with = "status")]
+    pub pull: bool,
+    /// Change nothing; say where this copy stands.
+    #[arg(long)]
+    pub status: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SyncProject {
+    /// Create a project on the server and link this folder to it.
+    Create {
+        /// Its name.
+        name: String,
+        /// What it is about.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        description: String,
+    },
+    /// Link this folder to a project you are a member of.
+    Join {
+        /// Its name or id; asked for if left out.
+        project: Option<String>,
+    },
+    /// Link this folder to a project by its id.
+    Link {
+        /// `p_` and 16 hex digits.
+        id: String,
+        /// Accepted for the sake of scripts; nothing is ever asked here.
+        #[arg(long, short = 'f', hide = true)]
+        force: bool,
+    },
+    /// Remove the link. Nothing else changes; linking again goes on where it was.
+    Unlink {
+        /// Accepted for the sake of scripts; nothing is ever asked here.
+        #[arg(long, short = 'f', hide = true)]
+        force: bool,
+    },
+    /// List the projects you can see.
+    List,
+}

@@ -1,0 +1,147 @@
+//! What an operator may ask, in one shape, whoever asks: a command that holds the data directory itself, or one that
+//! speaks to the running server.
+//!
+//! Duty: [`Request`] in, [`Reply`] or [`AdminError`] out; the words of the replies are the reference's where it has the
+//! verb (server-protocol 9.1), because scripts read them.
+//! Invariant: whoever can ask has the operating system's permission to (the socket is 0600, the directory is ours).
+//! Danger: replies may hold a fresh key or link; they go to the asker only, never to the log.
+
+mod backup;
+mod office;
+mod reach;
+mod socket;
+
+pub use office::{Alone, Office};
+pub use reach::{ReachError, ask, ask_running};
+pub use socket::Socket;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case")]
+pub enum Request {
+    /// Makes an account.
+    CreateUser {
+        /// Its address.
+        email: String,
+    },
+    /// Gives the admin flag.
+    Grant {
+        /// Whom.
+        email: String,
+    },
+    /// Takes the admin flag.
+    Revoke {
+        /// From whom.
+        email: String,
+    },
+    /// Makes a key of an admin.
+    CreateKey {
+        /// Whose.
+        email: String,
+        /// What it is called.
+        name: String,
+        /// Comma separated.
+        scopes: String,
+    },
+    /// Forgets a key, as the reference spells it.
+    RevokeKey {
+        /// Whose it is said to be; must exist.
+        email: String,
+        /// Which.
+        key_id: String,
+    },
+    /// Lists accounts.
+    UsersList,
+    /// Lists keys.
+    KeysList {
+        /// One account's only.
+        email: Option<String>,
+    },
+    /// Forgets a key.
+    KeysRevoke {
+        /// Which.
+        key_id: String,
+    },
+    /// Lists projects.
+    ProjectsList,
+    /// Makes an enrolment link.
+    EnrollCreate {
+        /// For whom; the oldest admin if not said.
+        email: Option<String>,
+        /// Project to join: id, slug or name.
+        project: Option<String>,
+        /// Role there.
+        role: Option<String>,
+        /// How long the link works.
+        ttl_seconds: u64,
+    },
+    /// Lists enrolment links.
+    EnrollList,
+    /// Maintenance mode.
+    Maintenance {
+        /// On, off, or just asked.
+        turn: Turn,
+    },
+    /// Copies every database.
+    BackupExport {
+        /// Absolute folder.
+        to: PathBuf,
+    },
+    /// What only a running server knows, for the doctor.
+    Standing,
+}
+
+/// What to do with maintenance mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Turn {
+    /// Hold writes.
+    On,
+    /// Let them through.
+    Off,
+    /// Say which.
+    Status,
+}
+
+/// An answer for people and for programs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// For standard output.
+    pub text: String,
+    /// For `--json`.
+    pub json: Value,
+}
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct AdminError {
+    /// Stable word for programs.
+    pub code: String,
+    /// What happened.
+    pub message: String,
+    /// What helps.
+    pub remedy: Option<String>,
+}
+
+impl AdminError {
+    /// A refusal.
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into(), remedy: None }
+    }
+
+    /// With what helps.
+    pub fn remedy(self, command: impl Into<String>) -> Self {
+        Self { remedy: Some(command.into()), ..self }
+    }
+}
+
+impl From<crate::control::ControlError> for AdminError {
+    fn from(e: crate::control::ControlError) -> Self {
+        Self::new(e.code(), e.to_string()).remedy(e.remedy())
+    }
+}

@@ -1,0 +1,138 @@
+//! The Unix socket of a running server: one line of JSON in, one line out.
+//!
+//! Invariant: the socket appears under its name already private (0600): it is bound in the staging folder and renamed.
+//! Danger: a socket path holds about 100 bytes; a longer data directory gets a name in `/tmp` that both sides compute.
+
+use super::{AdminError, Office, Reply, Request};
+use crate::datadir::DataDir;
+use crate::secret;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+
+/// Longest path that every system binds.
+const LONGEST: usize = 100;
+/// Longest request; the only long thing in one is a path.
+const LONGEST_REQUEST: u64 = 64 * 1024;
+
+/// What goes over the socket.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Spoken {
+    Ok(Reply),
+    Error(AdminError),
+}
+
+/// Where the socket of a data directory is.
+pub fn path(dir: &Path) -> io::Result<PathBuf> {
+    let dir = fs::canonicalize(dir)?;
+    let near = dir.join("td-sync.sock");
+    if near.as_os_str().len() <= LONGEST {
+        return Ok(near);
+    }
+    let owner = fs::metadata(&dir)?.uid();
+    let name = secret::hash(&dir.to_string_lossy());
+    Ok(PathBuf::from(format!("/tmp/td-sync-{owner}/{}.sock", &name[..16])))
+}
+
+/// A bound socket. Removed when dropped.
+pub struct Socket {
+    listener: std::os::unix::net::UnixListener,
+    path: PathBuf,
+}
+
+impl Socket {
+    /// Binds the socket of a data directory that we hold: a socket that is there belongs to nobody any more.
+    pub fn bind(dir: &DataDir) -> Result<Self, (PathBuf, io::Error)> {
+        let path = path(dir.path()).map_err(|e| (dir.path().to_path_buf(), e))?;
+        let bind = || -> io::Result<_> {
+            let folder = path.parent().unwrap_or(Path::new("."));
+            if !path.starts_with(fs::canonicalize(dir.path())?) {
+                private_folder(folder, fs::metadata(dir.path())?.uid())?;
+            }
+            let early = folder.join(format!(".s{}", std::process::id()));
+            match fs::remove_file(&early) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+            let listener = std::os::unix::net::UnixListener::bind(&early)?;
+            fs::set_permissions(&early, fs::Permissions::from_mode(0o600))?;
+            listener.set_nonblocking(true)?;
+            fs::rename(&early, &path)?;
+            Ok(listener)
+        };
+        match bind() {
+            Ok(listener) => Ok(Self { listener, path }),
+            Err(e) => Err((path, e)),
+        }
+    }
+
+    /// Answers until aborted.
+    pub async fn serve(self, office: Office) {
+        let office = Arc::new(office);
+        let listener = match self.listener.try_clone().and_then(UnixListener::from_std) {
+            Ok(listener) => listener,
+            Err(e) => return tracing::error!(cause = %e, "the admin socket cannot be served"),
+        };
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => drop(tokio::spawn(converse(stream, Arc::clone(&office)))),
+                Err(e) => {
+                    tracing::warn!(cause = %e, "an admin connection could not be accepted");
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // A name that stays behind is replaced by the next server.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A folder in `/tmp` that only its owner may enter; a stranger's folder of that name is refused.
+fn private_folder(folder: &Path, owner: u32) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+        _ => {}
+    }
+    let meta = fs::symlink_metadata(folder)?;
+    if !meta.is_dir() || meta.uid() != owner || meta.mode() & 0o077 != 0 {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the folder belongs to somebody else"));
+    }
+    Ok(())
+}
+
+async fn converse(stream: UnixStream, office: Arc<Office>) {
+    let (read, mut write) = stream.into_split();
+    let mut line = String::new();
+    if BufReader::new(read.take(LONGEST_REQUEST)).read_line(&mut line).await.is_err() {
+        return;
+    }
+    let spoken = match serde_json::from_str::<Request>(&line) {
+        Err(e) => Spoken::Error(AdminError::new("bad_request", format!("not a request: {e}"))),
+        Ok(request) => {
+            office.prepare(&request).await;
+            let answered = tokio::task::spawn_blocking(move || office.answer(&request)).await;
+            match answered {
+                Ok(Ok(reply)) => Spoken::Ok(reply),
+                Ok(Err(e)) => Spoken::Error(e),
+                Err(e) => Spoken::Error(AdminError::new("internal_error", e.to_string())),
+            }
+        }
+    };
+    if let Ok(mut text) = serde_json::to_vec(&spoken) {
+        text.push(b'\n');
+        // An asker that went away does not need the answer.
+        let _ = write.write_all(&text).await;
+        let _ = write.shutdown().await;
+    }
+}

@@ -1,0 +1,178 @@
+//! `td-sync admin …`: flags into requests.
+
+use super::{Failure, Output};
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+use td_server::admin::{Request, Turn, ask};
+use td_server::config::{Config, parse_duration};
+
+#[derive(Args)]
+pub(super) struct Admin {
+    /// For programs
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// server.db to work on, instead of SYNC_SERVER_DB_PATH
+    #[arg(long, global = true, value_name = "FILE")]
+    db: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: AdminVerb,
+}
+
+#[derive(Subcommand)]
+enum AdminVerb {
+    /// Make an account
+    CreateUser {
+        #[arg(long)]
+        email: String,
+    },
+    /// Make an account an admin
+    Grant {
+        #[arg(long)]
+        email: String,
+    },
+    /// Take the admin right away; the last admin keeps it
+    Revoke {
+        #[arg(long)]
+        email: String,
+    },
+    /// Make an API key for an admin; it is shown once
+    CreateKey {
+        #[arg(long)]
+        email: String,
+        #[arg(long)]
+        name: String,
+        /// Comma separated
+        #[arg(long, default_value = "sync")]
+        scopes: String,
+    },
+    /// Forget an API key (the reference's spelling of `keys revoke`)
+    RevokeKey {
+        #[arg(long)]
+        email: String,
+        #[arg(long)]
+        key_id: String,
+    },
+    /// Accounts
+    Users {
+        #[command(subcommand)]
+        verb: Listing,
+    },
+    /// API keys
+    Keys {
+        #[command(subcommand)]
+        verb: KeysVerb,
+    },
+    /// Projects
+    Projects {
+        #[command(subcommand)]
+        verb: Listing,
+    },
+    /// Links that connect a device
+    Enroll {
+        #[command(subcommand)]
+        verb: EnrollVerb,
+    },
+    /// Hold writes while reads go on
+    Maintenance {
+        /// What to do
+        turn: Switch,
+    },
+}
+
+#[derive(Subcommand)]
+enum Listing {
+    /// All of them
+    List,
+}
+
+#[derive(Subcommand)]
+enum KeysVerb {
+    /// All keys, or one account's
+    List {
+        #[arg(long)]
+        email: Option<String>,
+    },
+    /// Forget a key
+    Revoke {
+        /// As `keys list` shows it
+        key_id: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum EnrollVerb {
+    /// Make a link that works once
+    Create {
+        /// Whose device it will be [default: the oldest admin]
+        #[arg(long)]
+        email: Option<String>,
+        /// Project to join: id, slug or name
+        #[arg(long)]
+        project: Option<String>,
+        /// Role there: reader, writer or owner [default: writer]
+        #[arg(long)]
+        role: Option<String>,
+        /// How long the link works
+        #[arg(long, default_value = "15m", value_parser = ttl)]
+        ttl: Duration,
+    },
+    /// Links that were made
+    List,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+    Status,
+}
+
+fn ttl(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "a duration, as 15m".into())
+}
+
+impl Admin {
+    /// Asks and shows.
+    pub(super) fn run(self) -> Result<Output, Failure> {
+        let config = config(self.db)?;
+        let reply = ask(&config, &request(self.verb))?;
+        Ok(Output { text: reply.text, json: reply.json })
+    }
+}
+
+/// `--db` is the reference's way to say which server is meant; it wins over the environment.
+fn config(db: Option<PathBuf>) -> Result<Config, Failure> {
+    let Some(db) = db else { return Ok(Config::from_process()?) };
+    let given =
+        db.to_str().ok_or_else(|| anyhow::anyhow!("--db: {} is no UTF-8 text", db.display()))?.to_string();
+    let process =
+        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    let others = process.filter(|(name, _)| name != "SYNC_SERVER_DB_PATH");
+    Ok(Config::from_pairs(others.chain([("SYNC_SERVER_DB_PATH".to_string(), given)]))?)
+}
+
+fn request(verb: AdminVerb) -> Request {
+    match verb {
+        AdminVerb::CreateUser { email } => Request::CreateUser { email },
+        AdminVerb::Grant { email } => Request::Grant { email },
+        AdminVerb::Revoke { email } => Request::Revoke { email },
+        AdminVerb::CreateKey { email, name, scopes } => Request::CreateKey { email, name, scopes },
+        AdminVerb::RevokeKey { email, key_id } => Request::RevokeKey { email, key_id },
+        AdminVerb::Users { verb: Listing::List } => Request::UsersList,
+        AdminVerb::Keys { verb: KeysVerb::List { email } } => Request::KeysList { email },
+        AdminVerb::Keys { verb: KeysVerb::Revoke { key_id } } => Request::KeysRevoke { key_id },
+        AdminVerb::Projects { verb: Listing::List } => Request::ProjectsList,
+        AdminVerb::Enroll { verb: EnrollVerb::Create { email, project, role, ttl } } => {
+            Request::EnrollCreate { email, project, role, ttl_seconds: ttl.as_secs() }
+        }
+        AdminVerb::Enroll { verb: EnrollVerb::List } => Request::EnrollList,
+        AdminVerb::Maintenance { turn } => Request::Maintenance {
+            turn: match turn {
+                Switch::On => Turn::On,
+                Switch::Off => Turn::Off,
+                Switch::Status => Turn::Status,
+            },
+        },
+    }
+}

@@ -1,0 +1,149 @@
+//! Every `SYNC_*` variable there is: the one table behind parsing, `config list`, the generated reference and the
+//! sentence about an unknown name.
+
+use serde::Serialize;
+
+/// How a variable's text is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// `host:port`; `:port` means all interfaces.
+    Address,
+    /// A path.
+    Path,
+    /// `30s`, `1m30s`, `90d`.
+    Duration,
+    /// `true`, `1`, `false`, `0`.
+    Flag,
+    /// An `http://` or `https://` URL without query and fragment.
+    Url,
+    /// A whole number above zero.
+    Count,
+    /// One of the words.
+    OneOf(&'static [&'static str]),
+    /// Addresses or CIDR blocks, separated by commas.
+    Networks,
+    /// Any text.
+    Text,
+    /// Any text that must not be shown; also readable from the file that `<name>_FILE` names.
+    Secret,
+}
+
+/// Since when a variable does something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Read and obeyed.
+    Active,
+    /// Known and checked, so that an environment made for the reference is accepted, but what it governs does not exist
+    /// here yet; the log says so at start.
+    NotYet,
+}
+
+/// One variable.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// How its text is read.
+    pub kind: Kind,
+    /// The text that stands for an unset one; `None` where unset is a state of its own.
+    pub default: Option<&'static str>,
+    /// What it governs.
+    pub meaning: &'static str,
+    /// Whether it does something already.
+    pub standing: Standing,
+}
+
+/// Names that are neither ours nor mistakes; printed by `config list`.
+pub const IGNORED: [(&str, &str); 1] =
+    [("SYNC_LISTEN_PORT", "the reference's compose file maps a host port with it")];
+
+const fn active(
+    name: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    meaning: &'static str,
+) -> Variable {
+    Variable { name, kind, default, meaning, standing: Standing::Active }
+}
+
+const fn not_yet(
+    name: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    meaning: &'static str,
+) -> Variable {
+    Variable { name, kind, default, meaning, standing: Standing::NotYet }
+}
+
+/// All of them.
+pub const VARIABLES: &[Variable] = &[
+    active(
+        "SYNC_LISTEN_ADDR",
+        Kind::Address,
+        Some("127.0.0.1:8080"),
+        "where to listen; `:8080` means all interfaces; a socket handed over by the system wins",
+    ),
+    active(
+        "SYNC_SERVER_DB_PATH",
+        Kind::Path,
+        Some("./data/server.db"),
+        "users, keys, projects, members; its folder is the data directory",
+    ),
+    active("SYNC_PROJECT_DATA_DIR", Kind::Path, None, "event logs; unset: `projects` in the data directory"),
+    active("SYNC_SHUTDOWN_TIMEOUT", Kind::Duration, Some("30s"), "how long a stop waits for open requests"),
+    active(
+        "SYNC_BASE_URL",
+        Kind::Url,
+        None,
+        "address people and devices use; unset: from the listen address",
+    ),
+    active(
+        "SYNC_LOG_FORMAT",
+        Kind::OneOf(&["json", "text"]),
+        Some("json"),
+        "shape of the log on standard error",
+    ),
+    active(
+        "SYNC_LOG_LEVEL",
+        Kind::OneOf(&["debug", "info", "warn", "error"]),
+        Some("info"),
+        "least level that is logged",
+    ),
+    active("SYNC_RATE_LIMIT_AUTH", Kind::Count, Some("10"), "sign-in attempts per minute and client address"),
+    active(
+        "SYNC_TRUSTED_PROXIES",
+        Kind::Networks,
+        None,
+        "proxies whose X-Forwarded-For is believed, for limits and logs",
+    ),
+    active("SYNC_ALLOW_SIGNUP", Kind::Flag, Some("false"), "whether strangers may make an account"),
+    not_yet("SYNC_RATE_LIMIT_PUSH", Kind::Count, Some("60"), "pushes per minute, key and project"),
+    not_yet("SYNC_RATE_LIMIT_PULL", Kind::Count, Some("120"), "pulls per minute, key and project"),
+    not_yet("SYNC_RATE_LIMIT_OTHER", Kind::Count, Some("300"), "other calls per minute and key"),
+    not_yet("SYNC_AUTH_EVENT_RETENTION", Kind::Duration, Some("90d"), "how long sign-in events are kept"),
+    not_yet("SYNC_RATE_LIMIT_EVENT_RETENTION", Kind::Duration, Some("30d"), "how long refusals are kept"),
+    not_yet("SYNC_CORS_ALLOWED_ORIGINS", Kind::Text, None, "origins of an admin web page"),
+    not_yet(
+        "SYNC_EMAIL_PROVIDER",
+        Kind::OneOf(&["log", "memory", "cloudflare"]),
+        Some("log"),
+        "how mail leaves",
+    ),
+    not_yet("SYNC_EMAIL_BASE_URL", Kind::Url, None, "address in mailed device links"),
+    not_yet("SYNC_AUTH_WEB_CALLBACK_URL", Kind::Url, None, "address in mailed web links"),
+    not_yet("SYNC_LEGACY_DEVICE_AUTH", Kind::Flag, Some("false"), "the reference's old device login"),
+    not_yet("SYNC_DEV_EMAIL_INSPECT", Kind::Flag, Some("false"), "the development mailbox"),
+    not_yet(
+        "SYNC_BACKUP_MODE",
+        Kind::OneOf(&["builtin", "litestream", "off"]),
+        Some("builtin"),
+        "who replicates the databases",
+    ),
+];
+
+/// The variable of that name.
+pub fn find(name: &str) -> Option<&'static Variable> {
+    VARIABLES.iter().find(|v| v.name == name)
+}

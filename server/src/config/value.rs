@@ -1,0 +1,100 @@
+//! Texts of settings and what they mean.
+
+use super::{Kind, Listen, Networks};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Whether a text fits its kind; else what would fit, as it follows "is not".
+pub fn check(kind: Kind, text: &str) -> Result<(), String> {
+    let (fits, wanted) = match kind {
+        Kind::Address => (
+            parse_listen(text).is_some(),
+            "an address with a port, as 127.0.0.1:8080 or :8080 (host names are not looked up)",
+        ),
+        Kind::Duration => (parse_duration(text).is_some(), "a duration, as 30s, 1m30s or 90d"),
+        Kind::Flag => (parse_flag(text).is_some(), "true, 1, false or 0"),
+        Kind::Url => (is_url(text), "an http:// or https:// address without query and fragment"),
+        Kind::Count => (text.parse::<u32>().is_ok_and(|n| n > 0), "a whole number above zero"),
+        Kind::Networks => {
+            (Networks::parse(text).is_some(), "a list of addresses or blocks, as 10.0.0.1,192.168.0.0/16")
+        }
+        Kind::OneOf(words) if !words.contains(&text) => return Err(format!("one of {}", words.join(", "))),
+        Kind::OneOf(_) | Kind::Path | Kind::Text | Kind::Secret => (true, ""),
+    };
+    if fits { Ok(()) } else { Err(wanted.into()) }
+}
+
+/// `host:port` with a literal address, `localhost:port`, or `:port`.
+pub fn parse_listen(text: &str) -> Option<Listen> {
+    if let Some(port) = text.strip_prefix(':') {
+        return port.parse().ok().map(Listen::Everywhere);
+    }
+    let literal =
+        text.strip_prefix("localhost:").map_or_else(|| text.to_string(), |p| format!("127.0.0.1:{p}"));
+    literal.parse::<SocketAddr>().ok().map(Listen::At)
+}
+
+/// Strict: a typing error in a switch must not mean "off".
+pub fn parse_flag(text: &str) -> Option<bool> {
+    match text {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// `300ms`, `30s`, `1m30s`, `2h`, `90d`; positive.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let (mut total, mut rest) = (Duration::ZERO, text);
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let number: u64 = rest[..digits].parse().ok()?;
+        let unit_len = rest[digits..].bytes().take_while(u8::is_ascii_alphabetic).count();
+        let unit = &rest[digits..digits + unit_len];
+        let part = match unit {
+            "ms" => Duration::from_millis(number),
+            "s" => Duration::from_secs(number),
+            "m" => Duration::from_secs(number.checked_mul(60)?),
+            "h" => Duration::from_secs(number.checked_mul(3600)?),
+            "d" => Duration::from_secs(number.checked_mul(86_400)?),
+            _ => return None,
+        };
+        total = total.checked_add(part)?;
+        rest = &rest[digits + unit_len..];
+    }
+    (total > Duration::ZERO).then_some(total)
+}
+
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    rest.is_some_and(|r| {
+        !r.is_empty()
+            && !r.starts_with('/')
+            && !r.contains(['?', '#', ' ', '"', '<', '>', '\\'])
+            && r.is_ascii()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_the_reference_writes_them() {
+        assert_eq!(parse_duration("1m30s"), Some(Duration::from_secs(90)));
+        assert_eq!(parse_duration("90d"), Some(Duration::from_secs(7_776_000)));
+        for bad in ["", "5", "s", "0s", "1x", "-1s", "1.5h", "99999999999999999999s"] {
+            assert_eq!(parse_duration(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_url_has_a_host_and_nothing_behind_its_path() {
+        assert!(is_url("https://sync.example:8443/base"));
+        for bad in
+            ["sync.example", "ftp://x", "http://", "http:///x", "http://x?y", "http://x#y", "http://a b"]
+        {
+            assert!(!is_url(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The control store as requests see it: answers from memory, changes that end the memory, use written behind.
+//!
+//! Invariant: an answer read from the store enters the memory only if no change ended the generation meanwhile, so a
+//! revocation is effective at the next request.
+
+use super::{Audit, ControlError, ControlStore, Membership, Usage};
+use crate::auth::Principal;
+use crate::log::Clock;
+use crate::log::Head;
+use crate::secret;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use td_engine::id::Seq;
+use td_engine::time::ClientTime;
+
+/// Beyond so many entries the memory starts afresh.
+const MOST_ENTRIES: usize = 10_000;
+
+#[derive(Default)]
+struct Memory {
+    generation: u64,
+    principals: HashMap<String, Principal>,
+    memberships: HashMap<(String, String), Membership>,
+}
+
+/// A control store with a memory. Cheap to clone.
+#[derive(Clone)]
+pub struct Control {
+    store: Arc<dyn ControlStore>,
+    memory: Arc<Mutex<Memory>>,
+    usage: Arc<Mutex<Usage>>,
+    clock: Clock,
+}
+
+/// Nothing that is done under these locks can leave a half-made value behind, so a panic elsewhere does not matter.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Control {
+    /// Over a store.
+    pub fn new(store: Arc<dyn ControlStore>, clock: Clock) -> Self {
+        Self { store, memory: Arc::default(), usage: Arc::default(), clock }
+    }
+
+    /// The time by which keys expire and rows are stamped.
+    pub fn now(&self) -> ClientTime {
+        (self.clock)()
+    }
+
+    /// Asks the store, off the async threads.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&dyn ControlStore) -> Result<T, ControlError> + Send + 'static,
+    ) -> Result<T, ControlError> {
+        let store = Arc::clone(&self.store);
+        tokio::task::spawn_blocking(move || question(&*store)).await.unwrap_or(Err(ControlError::Abandoned))
+    }
+
+    /// Changes the store and ends the memory's generation, whatever came of it.
+    pub async fn change<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&dyn ControlStore, ClientTime) -> Result<T, ControlError> + Send + 'static,
+    ) -> Result<T, ControlError> {
+        let (control, now) = (self.clone(), self.now());
+        let done = tokio::task::spawn_blocking(move || control.change_now(|store| change(store, now)));
+        done.await.unwrap_or(Err(ControlError::Abandoned))
+    }
+
+    /// [`Control::change`] for callers that may block.
+    pub fn change_now<T>(
+        &self,
+        change: impl FnOnce(&dyn ControlStore) -> Result<T, ControlError>,
+    ) -> Result<T, ControlError> {
+        let result = change(&*self.store);
+        let mut memory = lock(&self.memory);
+        *memory = Memory { generation: memory.generation + 1, ..Memory::default() };
+        result
+    }
+
+    /// The store, for callers that only look and may block.
+    pub fn store(&self) -> &dyn ControlStore {
+        &*self.store
+    }
+
+    /// Who holds this token; expired and unknown are the same.
+    pub async fn principal(&self, token: &[u8]) -> Result<Option<Principal>, ControlError> {
+        // Any text is looked up, so bytes that are no UTF-8 are simply the hash of an unknown key.
+        let hash = secret::hash(&String::from_utf8_lossy(token));
+        let (generation, known) = {
+            let memory = lock(&self.memory);
+            (memory.generation, memory.principals.get(&hash).cloned())
+        };
+        let principal = match known {
+            Some(principal) => principal,
+            None => {
+                let key = hash.clone();
+                let Some(found) = self.ask(move |s| s.principal(&key)).await? else { return Ok(None) };
+                self.remember(generation, |m| {
+                    m.principals.insert(hash, found.clone());
+                });
+                found
+            }
+        };
+        let now = self.now();
+        if principal.expired(now) {
+            return Ok(None);
+        }
+        lock(&self.usage).keys.insert(principal.key_id.clone(), now);
+        Ok(Some(principal))
+    }
+
+    /// The user's membership in a project.
+    pub async fn membership(&self, project: &str, user: &str) -> Result<Option<Membership>, ControlError> {
+        let key = (project.to_string(), user.to_string());
+        let (generation, known) = {
+            let memory = lock(&self.memory);
+            (memory.generation, memory.memberships.get(&key).copied())
+        };
+        if known.is_some() {
+            return Ok(known);
+        }
+        let (p, u) = key.clone();
+        let found = self.ask(move |s| s.membership(&p, &u)).await?;
+        if let Some(found) = found {
+            self.remember(generation, |m| {
+                m.memberships.insert(key, found);
+            });
+        }
+        Ok(found)
+    }
+
+    fn remember(&self, generation: u64, put: impl FnOnce(&mut Memory)) {
+        let mut memory = lock(&self.memory);
+        if memory.generation != generation {
+            return;
+        }
+        if memory.principals.len() + memory.memberships.len() >= MOST_ENTRIES {
+            *memory = Memory { generation, ..Memory::default() };
+        }
+        put(&mut memory);
+    }
+
+    /// Remembers how far a client has come.
+    pub fn saw_cursor(&self, project: &str, client: &str, seq: Seq) {
+        lock(&self.usage).cursor(project, client, seq);
+    }
+
+    /// Remembers a log's size.
+    pub fn saw_head(&self, project: &str, head: Head) {
+        lock(&self.usage).counts.insert(project.into(), (head.count, head.last_time));
+    }
+
+    /// Remembers something for the audit table.
+    pub fn audit(&self, record: Audit) {
+        lock(&self.usage).audit.push(record);
+    }
+
+    /// Writes behind what was remembered. Blocks. What cannot be written is kept for the next time.
+    pub fn flush(&self) -> Result<(), ControlError> {
+        let usage = std::mem::take(&mut *lock(&self.usage));
+        if usage.is_empty() {
+            return Ok(());
+        }
+        let result = self.store.record(&usage, self.now());
+        if result.is_err() {
+            lock(&self.usage).merge_older(usage);
+        }
+        result
+    }
+}

@@ -1,0 +1,162 @@
+use super::*;
+use crate::auth::Scopes;
+use crate::clock::{at, later};
+use crate::secret;
+use std::time::Duration;
+
+struct World {
+    dir: tempfile::TempDir,
+    store: SqliteControl,
+    _data: DataDir,
+}
+
+fn world() -> World {
+    let dir = tempfile::tempdir().expect("dir");
+    let data = DataDir::take(dir.path(), Duration::ZERO).expect("take");
+    let store = SqliteControl::open(&dir.path().join("server.db"), &data).expect("open");
+    World { dir, store, _data: data }
+}
+
+fn noon() -> ClientTime {
+    at(1_795_262_400_000_000_000)
+}
+
+fn key(expires_at: Option<ClientTime>) -> NewKey {
+    NewKey::make("test", Scopes::stored("sync"), expires_at).expect("key")
+}
+
+fn user(w: &World, email: &str) -> User {
+    w.store.ensure_user(email, noon()).expect("user").0
+}
+
+#[test]
+fn the_first_user_is_an_admin_and_the_last_admin_stays_one() {
+    let w = world();
+    let (first, made) = w.store.ensure_user(" Root@Test.Local ", noon()).expect("user");
+    assert!(made && first.is_admin);
+    assert_eq!(first.email, "root@test.local");
+    assert_eq!(w.store.ensure_user("root@test.local", noon()).expect("again"), (first.clone(), false));
+    let second = user(&w, "b@test.local");
+    assert!(!second.is_admin);
+    assert_eq!(w.store.set_admin(&first.id, false, noon()).expect("revoke"), Change::Last);
+    assert_eq!(w.store.set_admin(&second.id, true, noon()).expect("grant"), Change::Done);
+    assert_eq!(w.store.set_admin(&first.id, false, noon()).expect("revoke"), Change::Done);
+    assert_eq!(w.store.set_admin("u_nobody", true, noon()).expect("grant"), Change::Unknown);
+}
+
+#[test]
+fn a_key_is_found_by_its_hash_until_it_is_revoked_and_its_secret_is_nowhere_in_the_file() {
+    let w = world();
+    let owner = user(&w, "a@test.local");
+    let key = key(None);
+    let id = w.store.create_key(&owner.id, &key, noon()).expect("create");
+    let hash = secret::hash(&key.plaintext);
+    let found = w.store.principal(&hash).expect("look").expect("found");
+    assert_eq!((found.key_id.as_str(), found.user_id.as_str()), (id.as_str(), owner.id.as_str()));
+    assert_eq!(w.store.keys(None).expect("list")[0].prefix, key.plaintext[8..16]);
+    for file in ["server.db", "server.db-wal"] {
+        let bytes = std::fs::read(w.dir.path().join(file)).expect("read");
+        assert!(!bytes.windows(40).any(|b| b == key.plaintext.as_bytes()), "{file}");
+    }
+    assert_eq!(w.store.revoke_key(&id).expect("revoke"), Change::Done);
+    assert_eq!(w.store.revoke_key(&id).expect("revoke"), Change::Unknown);
+    assert_eq!(w.store.principal(&hash).expect("look"), None);
+}
+
+#[test]
+fn slugs_are_unique_over_deleted_projects_too() {
+    let w = world();
+    let owner = user(&w, "a@test.local");
+    let make =
+        |id: &str, name: &str| w.store.create_project(id, name, "", &owner.id, noon()).expect("make").slug;
+    assert_eq!(make("p_1", "Garden Work"), "garden-work");
+    assert_eq!(w.store.delete_project("p_1", noon()).expect("delete"), Change::Done);
+    assert_eq!(w.store.delete_project("p_1", noon()).expect("delete"), Change::Unknown);
+    assert_eq!(make("p_2", "garden work"), "garden-work-2");
+    assert_eq!(make("p_3", "!!"), "p_3");
+    assert_eq!(w.store.projects_of(&owner.id).expect("list").len(), 2);
+}
+
+#[test]
+fn a_project_keeps_an_owner() {
+    let w = world();
+    let (a, b) = (user(&w, "a@test.local"), user(&w, "b@test.local"));
+    w.store.create_project("p_1", "P", "", &a.id, noon()).expect("make");
+    assert_eq!(w.store.set_role("p_1", &a.id, Role::Reader).expect("demote"), Change::Last);
+    assert_eq!(w.store.remove_member("p_1", &a.id).expect("remove"), Change::Last);
+    let added = w.store.add_member("p_1", &b.id, Role::Owner, &a.id, noon()).expect("add");
+    assert_eq!(added, Added::Since(noon()));
+    assert_eq!(w.store.add_member("p_1", &b.id, Role::Owner, &a.id, noon()).expect("again"), Added::Refused);
+    assert_eq!(w.store.add_member("p_1", "u_x", Role::Owner, &a.id, noon()).expect("x"), Added::Refused);
+    assert_eq!(w.store.remove_member("p_1", &a.id).expect("remove"), Change::Done);
+    assert_eq!(w.store.remove_member("p_1", &a.id).expect("remove"), Change::Unknown);
+    assert_eq!(w.store.membership("p_1", &a.id).expect("role"), None);
+    assert_eq!(w.store.membership("p_1", &b.id).expect("role").map(|m| m.role), Some(Role::Owner));
+}
+
+#[test]
+fn an_enrolment_link_works_once_and_not_after_its_time() {
+    let w = world();
+    let owner = user(&w, "a@test.local");
+    let guest = user(&w, "g@test.local");
+    w.store.create_project("p_1", "P", "", &owner.id, noon()).expect("make");
+    let new = |hash: &str| NewEnrolment {
+        secret_hash: hash.into(),
+        user_id: guest.id.clone(),
+        project: Some(("p_1".into(), Role::Writer)),
+        expires_at: later(noon(), Duration::from_secs(900)),
+    };
+    w.store.create_enrolment(&new("h1"), noon()).expect("link");
+    w.store.create_enrolment(&new("h2"), noon()).expect("link");
+    assert_eq!(w.store.redeem("nope", &key(None), noon()).expect("redeem"), Redeemed::Unknown);
+    let done = w.store.redeem("h1", &key(None), noon()).expect("redeem");
+    assert_eq!(done, Redeemed::Done { user: guest.clone(), project_id: Some("p_1".into()) });
+    assert_eq!(w.store.membership("p_1", &guest.id).expect("role").map(|m| m.role), Some(Role::Writer));
+    assert_eq!(w.store.redeem("h1", &key(None), noon()).expect("redeem"), Redeemed::Used);
+    let late = later(noon(), Duration::from_secs(901));
+    assert_eq!(w.store.redeem("h2", &key(None), late).expect("redeem"), Redeemed::Expired);
+    assert_eq!(w.store.keys(Some(&guest.id)).expect("keys").len(), 1);
+}
+
+#[test]
+fn times_are_written_in_the_one_form_that_the_reference_sorts_by() {
+    let w = world();
+    user(&w, "a@test.local");
+    let raw = rusqlite::Connection::open(w.dir.path().join("server.db")).expect("open");
+    let text: String = raw.query_row("SELECT created_at FROM users", [], |r| r.get(0)).expect("row");
+    assert_eq!(text, "2026-11-21 12:00:00+00:00");
+}
+
+#[test]
+fn use_is_recorded_and_cursors_only_move_forward() {
+    let w = world();
+    let owner = user(&w, "a@test.local");
+    w.store.create_project("p_1", "P", "", &owner.id, noon()).expect("make");
+    for (seq, client) in [(7, "dev"), (5, "dev")] {
+        let mut usage = Usage::default();
+        usage.cursor("p_1", client, td_engine::id::Seq(seq));
+        usage.cursor("p_gone", client, td_engine::id::Seq(seq));
+        usage.cursor("p_1", &"x".repeat(1000), td_engine::id::Seq(seq));
+        usage.counts.insert("p_1".into(), (3, Some(noon())));
+        w.store.record(&usage, noon()).expect("record");
+    }
+    let raw = rusqlite::Connection::open(w.dir.path().join("server.db")).expect("open");
+    let rows: Vec<(String, i64)> = raw
+        .prepare("SELECT client_id, last_event_id FROM sync_cursors")
+        .and_then(|mut q| q.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect())
+        .expect("rows");
+    assert_eq!(rows, [("dev".to_string(), 7)]);
+}
+
+#[test]
+fn a_file_of_another_schema_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().expect("dir");
+    let data = DataDir::take(dir.path(), Duration::ZERO).expect("take");
+    let path = dir.path().join("server.db");
+    drop(SqliteControl::open(&path, &data).expect("open"));
+    let raw = rusqlite::Connection::open(&path).expect("open");
+    raw.execute("UPDATE schema_info SET value = '7'", []).expect("newer");
+    drop(raw);
+    let err = SqliteControl::open(&path, &data).err().expect("refused");
+    assert!(matches!(err, ControlError::Schema { ref found, .. } if found == "7"), "{err}");
+}

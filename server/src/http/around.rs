@@ -1,0 +1,150 @@
+//! What surrounds every route: request id, panic net, access log, path cleaning, body keeping, epoch header.
+//!
+//! Invariant: every answer, also that of a panic, a redirect or an unknown path, carries `X-Request-ID`, and the log has
+//! one line `req` under the same id.
+//! Danger: the query string is never logged; it may hold what a person typed.
+
+use crate::http::App;
+use crate::http::answer::{plain, with_type};
+use crate::http::body::Inbox;
+use crate::http::error::{ApiError, Internal};
+use crate::secret;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{ALLOW, CONNECTION, HOST, LOCATION};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Version};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Name of the header with the epoch.
+pub const EPOCH: HeaderName = HeaderName::from_static("x-td-epoch");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The outermost layer.
+pub async fn every_request(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let id = secret::bytes::<16>().map_or_else(|_| "unknown".into(), |bytes| secret::hex(&bytes));
+    let (method, path) = (request.method().clone(), request.uri().path().to_string());
+    let mut response = inside(request, next).await;
+    let headers = response.headers_mut();
+    // Hex is always a header value.
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    if path.starts_with("/v1/")
+        && let Ok(value) = HeaderValue::from_str(app.dir.epoch().as_str())
+    {
+        headers.insert(EPOCH, value);
+    }
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        spell_allow(&mut response);
+    }
+    let (status, dur) = (response.status().as_u16(), format!("{:?}", begun.elapsed()));
+    match response.extensions().get::<Internal>() {
+        Some(Internal(cause)) => tracing::error!(rid = id, %method, path, status, dur, cause, "req"),
+        None => tracing::info!(rid = id, %method, path, status, dur, "req"),
+    }
+    response
+}
+
+/// Runs the route on a task of its own: its panic becomes an answer, and a client that hangs up does not stop it half
+/// way.
+async fn inside(request: Request, next: Next) -> Response {
+    if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
+        return plain(StatusCode::BAD_REQUEST, "400 Bad Request: missing required Host header");
+    }
+    if let Some(redirect) = cleaned(&request) {
+        return redirect;
+    }
+    let (mut parts, body) = request.into_parts();
+    let inbox = Inbox::new(body);
+    parts.extensions.insert(inbox.clone());
+    let route = tokio::spawn(next.run(Request::from_parts(parts, Body::empty())));
+    let mut response = match route.await {
+        Ok(response) => response,
+        Err(e) => {
+            ApiError::internal("internal server error", format!("panic recovered: {e}")).into_response()
+        }
+    };
+    if !inbox.clear_up().await {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// A redirect to the path without `//`, `.` and `..` segments, before anything else is looked at.
+fn cleaned(request: &Request) -> Option<Response> {
+    let path = request.uri().path();
+    let clean = clean_path(path);
+    if request.method() == Method::CONNECT || clean == path || !path.starts_with('/') {
+        return None;
+    }
+    let query = request.uri().query().map(|q| format!("?{q}")).unwrap_or_default();
+    let to = format!("{clean}{query}");
+    let mut response = if [Method::GET, Method::HEAD].contains(request.method()) {
+        let link = to.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;");
+        let page = format!("<a href=\"{link}\">Temporary Redirect</a>.\n\n");
+        with_type(StatusCode::TEMPORARY_REDIRECT, HeaderValue::from_static("text/html; charset=utf-8"), page)
+    } else {
+        StatusCode::TEMPORARY_REDIRECT.into_response()
+    };
+    response.headers_mut().insert(LOCATION, HeaderValue::from_str(&to).ok()?);
+    Some(response)
+}
+
+fn clean_path(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(kept.pop()),
+            other => kept.push(other),
+        }
+    }
+    let ends_open = path.ends_with('/') && !kept.is_empty();
+    format!("/{}{}", kept.join("/"), if ends_open { "/" } else { "" })
+}
+
+/// axum lists methods in the order of registration; the reference sorts them and separates them with a blank.
+fn spell_allow(response: &mut Response) {
+    let listed = response.headers().get(ALLOW).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let mut methods: Vec<&str> = listed.split(',').map(str::trim).filter(|m| !m.is_empty()).collect();
+    methods.sort_unstable();
+    methods.dedup();
+    if let Ok(value) = HeaderValue::from_str(&methods.join(", ")) {
+        response.headers_mut().insert(ALLOW, value);
+    }
+}
+
+/// No such path.
+pub async fn not_found() -> Response {
+    plain(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// The path exists, the method does not.
+pub async fn method_not_allowed() -> Response {
+    plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::clean_path;
+
+    #[test]
+    fn paths_are_cleaned_as_the_reference_router_does() {
+        for (path, clean) in [
+            ("/", "/"),
+            ("//", "/"),
+            ("/a//b", "/a/b"),
+            ("/a/./b/", "/a/b/"),
+            ("/a/../b", "/b"),
+            ("/../..", "/"),
+            ("/a/..%2f..%2fetc", "/a/..%2f..%2fetc"),
+            ("/v1/projects/", "/v1/projects/"),
+        ] {
+            assert_eq!(clean_path(path), clean, "{path}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! `/healthz`, `/readyz`, `/version` and `/v1/identity`: what is asked before anybody has a key.
+
+use crate::http::App;
+use crate::http::answer::json;
+use crate::http::error::ApiError;
+use crate::http::query::Query;
+use crate::version;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Less free space than this, and a write may fail half way: better not to be sent any.
+const LEAST_FREE_BYTES: u64 = 32 * 1024 * 1024;
+
+/// GET `/healthz` (server-protocol 4.2)
+pub async fn healthz(State(app): State<Arc<App>>) -> Response {
+    match app.control.ask(|s| s.ping()).await {
+        Ok(()) => json(StatusCode::OK, &json!({"status": "ok"})),
+        Err(_) => {
+            let body = json!({"status": "error", "detail": "db unreachable"});
+            json(StatusCode::SERVICE_UNAVAILABLE, &body)
+        }
+    }
+}
+
+/// GET `/readyz`: whether a client should be sent here now, and if not, why.
+pub async fn readyz(State(app): State<Arc<App>>) -> Response {
+    let mut reasons: Vec<Value> = Vec::new();
+    let mut because = |id: &str, detail: String| reasons.push(json!({"id": id, "detail": detail}));
+    if app.gate.is_closed() {
+        because("maintenance", "writes are held; td-sync admin maintenance off".into());
+    }
+    if app.is_stopping() {
+        because("stopping", "the server is shutting down".into());
+    }
+    if let Err(e) = app.control.ask(|s| s.ping()).await {
+        tracing::error!(cause = %e, "the control store does not answer");
+        because("control_store", "server.db does not answer; see the log".into());
+    }
+    match crate::disk::free_bytes(app.dir.path()) {
+        Ok(free) if free < LEAST_FREE_BYTES => {
+            because("disk", format!("{free} bytes free in the data directory"))
+        }
+        Ok(_) => {}
+        Err(e) => because("disk", format!("the data directory cannot be looked at: {e}")),
+    }
+    let ready = reasons.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(status, &json!({"ready": ready, "reasons": reasons}))
+}
+
+/// GET `/version` (DESIGN 6.1)
+pub async fn version(State(app): State<Arc<App>>) -> Response {
+    json(StatusCode::OK, &version::json(Some(app.dir.epoch())))
+}
+
+/// GET `/v1/identity?nonce=` (DESIGN 6.1)
+pub async fn identity(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Response, ApiError> {
+    let query = Query::parse(query.as_deref().unwrap_or_default());
+    let nonce = query.text("nonce").unwrap_or_default();
+    if !(32..=128).contains(&nonce.len()) || !nonce.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(ApiError::bad_request("nonce must be 32 to 128 hexadecimal digits"));
+    }
+    let body = json!({"public_key": app.identity.public_key(), "signature": app.identity.sign(nonce)});
+    Ok(json(StatusCode::OK, &body))
+}

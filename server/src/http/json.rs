@@ -1,0 +1,195 @@
+//! Request bodies as the reference reads them (server-protocol 1.3).
+//!
+//! Invariant: the first JSON value counts and trailing bytes do not; keys match in any case; of repeated keys the last
+//! wins; `null` is absent; integers are integer literals in 64 bits. Everything else is one refusal.
+//! Danger: a friendlier parser (serde's derive) accepts and refuses other bodies than stock clients were tested with.
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::fmt;
+
+/// The body is not what the route can read; always the same answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Invalid;
+
+/// The first JSON value of a body.
+pub fn first_value(body: &str) -> Result<&RawValue, Invalid> {
+    let mut values = serde_json::Deserializer::from_str(body).into_iter::<&RawValue>();
+    values.next().and_then(Result::ok).ok_or(Invalid)
+}
+
+/// An object's members in order. `null` reads as an object without members.
+#[derive(Debug)]
+pub struct Fields<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'a> Fields<'a> {
+    /// Of an object or `null`.
+    pub fn of(value: &'a RawValue) -> Result<Self, Invalid> {
+        if is_null(value) {
+            return Ok(Self(Vec::new()));
+        }
+        serde_json::from_str(value.get()).map_err(|_| Invalid)
+    }
+
+    /// Of the first value of a body.
+    pub fn of_body(body: &'a str) -> Result<Self, Invalid> {
+        Self::of(first_value(body)?)
+    }
+
+    fn all(&self, name: &str) -> impl Iterator<Item = &'a RawValue> {
+        self.0.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
+    }
+
+    fn last<T>(
+        &self,
+        name: &str,
+        read: impl Fn(&'a RawValue) -> Result<T, Invalid>,
+    ) -> Result<Option<T>, Invalid> {
+        // Every occurrence must have the right type, also those that a later one overrides.
+        let given = self.all(name).filter(|value| !is_null(value));
+        given.map(read).try_fold(None, |_, value| value.map(Some))
+    }
+
+    /// A text.
+    pub fn text(&self, name: &str) -> Result<Option<String>, Invalid> {
+        self.last(name, text)
+    }
+
+    /// A text, or the empty one.
+    pub fn text_or_empty(&self, name: &str) -> Result<String, Invalid> {
+        Ok(self.text(name)?.unwrap_or_default())
+    }
+
+    /// A 64-bit integer literal, or 0.
+    pub fn int_or_zero(&self, name: &str) -> Result<i64, Invalid> {
+        let read = |value: &'a RawValue| value.get().parse().map_err(|_| Invalid);
+        Ok(self.last(name, read)?.unwrap_or(0))
+    }
+
+    /// An array, or the empty one.
+    pub fn list_or_empty(&self, name: &str) -> Result<Vec<&'a RawValue>, Invalid> {
+        let read = |value: &'a RawValue| serde_json::from_str(value.get()).map_err(|_| Invalid);
+        Ok(self.last(name, read)?.unwrap_or_default())
+    }
+
+    /// Any value as it stands, `null` included.
+    pub fn raw(&self, name: &str) -> Option<&'a RawValue> {
+        self.all(name).last()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Vec<(String, &'de RawValue)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(members)
+            }
+        }
+        from.deserialize_map(Members).map(Fields)
+    }
+}
+
+fn is_null(value: &RawValue) -> bool {
+    value.get() == "null"
+}
+
+fn text(value: &RawValue) -> Result<String, Invalid> {
+    let json = value.get();
+    if !json.starts_with('"') {
+        return Err(Invalid);
+    }
+    serde_json::from_str(json).or_else(|_| serde_json::from_str(&mend_surrogates(json))).map_err(|_| Invalid)
+}
+
+/// Half a surrogate pair reads as U+FFFD, as Go has it; serde refuses it.
+fn mend_surrogates(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let unit = escape_unit(rest);
+        let taken = match unit {
+            Some(0xD800..=0xDBFF) if matches!(rest.get(6..).and_then(escape_unit), Some(0xDC00..=0xDFFF)) => {
+                out.push_str(&rest[..12]);
+                12
+            }
+            Some(0xD800..=0xDFFF) => {
+                out.push('\u{FFFD}');
+                6
+            }
+            // The escaped character goes along, so that an escaped backslash does not start another escape.
+            _ => {
+                let escape: String = rest.chars().take(2).collect();
+                out.push_str(&escape);
+                escape.len()
+            }
+        };
+        rest = &rest[taken..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The code unit of `\uXXXX` at the beginning.
+fn escape_unit(text: &str) -> Option<u16> {
+    let hex = text.strip_prefix("\\u")?.get(..4)?;
+    u16::from_str_radix(hex, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(body: &str) -> Result<Fields<'_>, Invalid> {
+        Fields::of_body(body)
+    }
+
+    #[test]
+    fn the_first_value_counts_and_nothing_after_it() {
+        assert_eq!(fields(r#" {"a":"x"} trailing"#).and_then(|f| f.text("a")), Ok(Some("x".into())));
+        assert!(fields("null").is_ok_and(|f| f.0.is_empty()));
+        for bad in ["", "{", "[]", "7", "\"x\"", "\u{feff}{}", "{'a':1}", "nul"] {
+            assert!(fields(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_match_in_any_case_the_last_wins_and_null_is_absent() {
+        let f = fields(r#"{"Name":"a","NAME":"b","name":null,"x":1}"#).expect("object");
+        assert_eq!(f.text("name"), Ok(Some("b".into())));
+        assert_eq!(f.text("other"), Ok(None));
+        assert_eq!(f.raw("name").map(RawValue::get), Some("null"));
+    }
+
+    #[test]
+    fn types_are_not_coerced_even_where_a_later_key_would_win() {
+        assert_eq!(fields(r#"{"n":7}"#).expect("object").text("n"), Err(Invalid));
+        assert_eq!(fields(r#"{"n":7,"n":"x"}"#).expect("object").text("n"), Err(Invalid));
+        for bad in ["\"7\"", "4.0", "1e1", "9223372036854775808", "true", "[]"] {
+            let body = format!("{{\"n\":{bad}}}");
+            assert_eq!(fields(&body).expect("object").int_or_zero("n"), Err(Invalid), "{bad}");
+        }
+        assert_eq!(fields(r#"{"n":-9223372036854775808}"#).expect("object").int_or_zero("n"), Ok(i64::MIN));
+        assert!(fields(r#"{"l":{}}"#).expect("object").list_or_empty("l").is_err());
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_a_replacement_character() {
+        let text = |json: &str| fields(&format!("{{\"t\":{json}}}")).expect("object").text("t");
+        assert_eq!(text(r#""a\ud800b""#), Ok(Some("a\u{fffd}b".into())));
+        assert_eq!(text(r#""\ud83d\ude00\udc00""#), Ok(Some("\u{1f600}\u{fffd}".into())));
+        assert_eq!(text(r#""\\ud800\"\ud800""#), Ok(Some("\\ud800\"\u{fffd}".into())));
+    }
+}

@@ -1,0 +1,135 @@
+//! The routes over the log and the control store.
+//!
+//! Duty: check a request in the order of the protocol, hand it to the log or the control store, spell the answer as the
+//! reference does. One file per family of routes, with its header; the routes are listed in [`ROUTES`] and nowhere else.
+//! Invariant: no handler opens a database or names a table.
+//! Adding a route: a line in [`ROUTES`], a handler that takes [`caller::Caller`] first if it needs a key, a refusal for
+//! every bad input, and a row in `server/tests/refusals.rs`.
+
+mod answer;
+mod around;
+mod body;
+mod caller;
+mod enroll;
+mod error;
+mod health;
+mod json;
+mod members;
+mod projects;
+mod pull;
+mod push;
+mod query;
+mod serve;
+mod status;
+mod stream;
+
+pub use error::ApiError;
+pub use serve::{Listeners, serve};
+
+use crate::auth::Bucket;
+use crate::config::Config;
+use crate::control::Control;
+use crate::datadir::DataDir;
+use crate::identity::Identity;
+use crate::live::OpenProjects;
+use crate::log::Logs;
+use crate::maintenance::Gate;
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, get, patch, post};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use td_engine::taxonomy::Schema;
+
+/// Everything a handler may use.
+pub struct App {
+    /// Settings.
+    pub config: Config,
+    /// The data directory, held: where its epoch is from, and proof that the databases are ours.
+    pub dir: DataDir,
+    /// This server's key.
+    pub identity: Identity,
+    /// Users, keys, projects, members.
+    pub control: Control,
+    /// All logs.
+    pub logs: Arc<dyn Logs>,
+    /// Logs in use, each with its live view.
+    pub projects: Arc<OpenProjects>,
+    /// What events mean.
+    pub schema: Arc<dyn Schema>,
+    /// Maintenance mode.
+    pub gate: Arc<Gate>,
+    /// Sign-in attempts per client.
+    pub auth_bucket: Bucket<IpAddr>,
+    /// Set once, when a stop begins.
+    pub stopping: AtomicBool,
+}
+
+impl App {
+    /// Whether a stop has begun.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// Address of the other end of the connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
+/// A route: where, which methods (GET also answers HEAD), and what it is for.
+pub struct Route {
+    /// Path with `{name}` for one segment.
+    pub path: &'static str,
+    /// As in an `Allow` header, without HEAD.
+    pub methods: &'static str,
+    /// For the generated list.
+    pub about: &'static str,
+    handlers: fn() -> MethodRouter<Arc<App>>,
+}
+
+const fn route(
+    path: &'static str,
+    methods: &'static str,
+    about: &'static str,
+    handlers: fn() -> MethodRouter<Arc<App>>,
+) -> Route {
+    Route { path, methods, about, handlers }
+}
+
+/// Every route there is.
+pub const ROUTES: &[Route] = &[
+    route("/healthz", "GET", "the process answers", || get(health::healthz)),
+    route("/readyz", "GET", "clients should be sent here, or why not", || get(health::readyz)),
+    route("/version", "GET", "which program, schemas, epoch", || get(health::version)),
+    route("/connect", "GET", "page behind an enrolment link", || get(enroll::page)),
+    route("/v1/identity", "GET", "proof of the server's key", || get(health::identity)),
+    route("/v1/enroll", "POST", "enrolment link for an API key", || post(enroll::enroll)),
+    route("/v1/projects", "GET, POST", "own projects; new project", || {
+        get(projects::list).post(projects::create)
+    }),
+    route("/v1/projects/{id}", "DELETE, GET, PATCH", "one project", || {
+        get(projects::get).patch(projects::update).delete(projects::delete)
+    }),
+    route("/v1/projects/{id}/members", "GET, POST", "who may do what", || {
+        get(members::list).post(members::add)
+    }),
+    route("/v1/projects/{id}/members/{user}", "DELETE, PATCH", "one member", || {
+        patch(members::update).delete(members::remove)
+    }),
+    route("/v1/projects/{id}/sync/push", "POST", "events into the log", || post(push::push)),
+    route("/v1/projects/{id}/sync/pull", "GET", "events from the log", || get(pull::pull)),
+    route("/v1/projects/{id}/sync/status", "GET", "head and count of the log", || get(status::status)),
+    route("/v1/projects/{id}/sync/digest", "GET", "hash of the project's state", || get(status::digest)),
+];
+
+/// The whole service.
+pub fn router(app: Arc<App>) -> Router {
+    let routes = ROUTES.iter().fold(Router::new(), |router, r| router.route(r.path, (r.handlers)()));
+    let routes = routes
+        .fallback(around::not_found)
+        .method_not_allowed_fallback(around::method_not_allowed)
+        .with_state(Arc::clone(&app));
+    // A layer on `routes` itself would sit inside the routing, where `Allow` is not there yet.
+    Router::new().fallback_service(routes).layer(from_fn_with_state(app, around::every_request))
+}

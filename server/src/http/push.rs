@@ -1,0 +1,168 @@
+//! POST `/v1/projects/{id}/sync/push` (server-protocol 4.6, 5.3).
+//!
+//! Duty: read, check and normalise a batch completely before the log sees any of it; any 400 refuses the whole batch.
+//! Invariant: the answer leaves after the log's commit. Applying the events to the live view comes later and cannot turn
+//! a stored push into an error (W2).
+
+use crate::auth::{Principal, Role};
+use crate::control::Audit;
+use crate::http::App;
+use crate::http::answer::json;
+use crate::http::body::{Inbox, Text};
+use crate::http::caller::Caller;
+use crate::http::error::ApiError;
+use crate::http::json::{Fields, Invalid};
+use crate::log::Outcome;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use td_engine::event::{NewEvent, Push};
+use td_engine::id::{ActionId, DeviceId, ProjectId, Seq, SessionId};
+use td_engine::payload::Payload;
+use td_engine::taxonomy::Schema;
+use td_engine::time::ClientTime;
+
+/// Most events in one push.
+pub const MAX_BATCH: usize = 1000;
+
+/// The route.
+pub async fn push(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    inbox: Inbox,
+) -> Result<Response, ApiError> {
+    let project = caller.in_project(&app, &id, Role::Writer).await?;
+    let push = parse(&Text::read(&inbox).await?.as_str(), &*app.schema)?;
+    let _writing = app.gate.write().await?;
+    let open = app.projects.open(&project).await?;
+    let (device, session) = (push.device.clone(), push.session.clone());
+    let ids: Vec<ActionId> = push.events.iter().map(|e| e.action_id).collect();
+    let answered = open.log.append(push).await;
+    let outcomes = answered.map_err(|e| ApiError::internal("failed to commit", e))??;
+    let newest = outcomes.iter().filter_map(place).max();
+    if let Some(seq) = newest {
+        app.control.saw_cursor(project.as_str(), device.as_str(), seq);
+    }
+    app.control.saw_head(project.as_str(), open.log.head());
+    for (action, outcome) in ids.iter().zip(&outcomes) {
+        if let Outcome::Accepted { seq, moved: true } = outcome {
+            app.control.audit(moved(&caller.0, &project, &device, &session, *action, *seq));
+        }
+    }
+    Ok(json(StatusCode::OK, &answer(&ids, &outcomes)))
+}
+
+fn place(outcome: &Outcome) -> Option<Seq> {
+    match outcome {
+        Outcome::Accepted { seq, .. } => Some(*seq),
+        Outcome::Duplicate { seq } => *seq,
+        Outcome::Rejected { .. } => None,
+    }
+}
+
+fn moved(
+    by: &Principal,
+    project: &ProjectId,
+    device: &DeviceId,
+    session: &SessionId,
+    id: ActionId,
+    seq: Seq,
+) -> Audit {
+    let detail =
+        json!({"device_id": device, "session_id": session, "client_action_id": id, "server_seq": seq});
+    Audit {
+        kind: "event_moved",
+        actor: by.user_id.clone(),
+        project_id: Some(project.to_string()),
+        detail: detail.to_string(),
+    }
+}
+
+/// `acks` is null when nothing was stored and `rejected` absent when nothing was refused, as recorded.
+fn answer(ids: &[ActionId], outcomes: &[Outcome]) -> Value {
+    let (mut acks, mut rejected) = (Vec::new(), Vec::new());
+    for (id, outcome) in ids.iter().zip(outcomes) {
+        match outcome {
+            Outcome::Accepted { seq, .. } => acks.push(json!({"client_action_id": id, "server_seq": seq})),
+            Outcome::Duplicate { seq: Some(seq) } => {
+                rejected.push(json!({"client_action_id": id, "reason": "duplicate", "server_seq": seq}));
+            }
+            Outcome::Duplicate { seq: None } => {
+                rejected.push(json!({"client_action_id": id, "reason": "duplicate"}));
+            }
+            Outcome::Rejected { reason } => rejected.push(json!({"client_action_id": id, "reason": reason})),
+        }
+    }
+    let mut body = Map::new();
+    body.insert("accepted".into(), acks.len().into());
+    body.insert("acks".into(), if acks.is_empty() { Value::Null } else { acks.into() });
+    if !rejected.is_empty() {
+        body.insert("rejected".into(), rejected.into());
+    }
+    body.into()
+}
+
+/// The checks in the order of the protocol: device, session, size, every entity type, then every time.
+fn parse(body: &str, schema: &dyn Schema) -> Result<Push, ApiError> {
+    let fields = Fields::of_body(body)?;
+    let (device, session) = (fields.text_or_empty("device_id")?, fields.text_or_empty("session_id")?);
+    let raw = fields.list_or_empty("events")?;
+    let given = raw.iter().map(|e| Given::read(e)).collect::<Result<Vec<_>, Invalid>>()?;
+    let device = DeviceId::new(device).map_err(|_| ApiError::bad_request("device_id is required"))?;
+    let session = SessionId::new(session).map_err(|_| ApiError::bad_request("session_id is required"))?;
+    match given.len() {
+        0 => return Err(ApiError::bad_request("events array is empty")),
+        n if n > MAX_BATCH => {
+            return Err(ApiError::bad_request(format!("batch size {n} exceeds max {MAX_BATCH}")));
+        }
+        _ => {}
+    }
+    let typed = given.into_iter().map(|g| match schema.entity_type(&g.entity_type) {
+        Some(entity) => Ok((g, entity)),
+        None => Err(ApiError::bad_request(format!("invalid entity_type: {}", g.entity_type))),
+    });
+    let typed = typed.collect::<Result<Vec<_>, _>>()?;
+    let events = typed.into_iter().map(|(g, entity_type)| {
+        let client_time = ClientTime::parse(&g.time)
+            .map_err(|_| ApiError::bad_request(format!("invalid timestamp for action {}", g.id)))?;
+        let payload = g.payload.map(|p| schema.scrub(&entity_type, &p).unwrap_or(p));
+        let action = schema.action(&g.action);
+        Ok(NewEvent {
+            action_id: ActionId(g.id),
+            action,
+            entity_type,
+            entity_id: g.entity_id,
+            payload,
+            client_time,
+        })
+    });
+    Ok(Push { device, session, events: events.collect::<Result<_, ApiError>>()? })
+}
+
+/// An event as it was sent.
+struct Given {
+    id: i64,
+    action: String,
+    entity_type: String,
+    entity_id: String,
+    payload: Option<Payload>,
+    time: String,
+}
+
+impl Given {
+    fn read(value: &serde_json::value::RawValue) -> Result<Self, Invalid> {
+        let f = Fields::of(value)?;
+        let payload = f.raw("payload").map(|p| Payload::parse(p.get())).transpose();
+        Ok(Self {
+            id: f.int_or_zero("client_action_id")?,
+            action: f.text_or_empty("action_type")?,
+            entity_type: f.text_or_empty("entity_type")?,
+            entity_id: f.text_or_empty("entity_id")?,
+            payload: payload.map_err(|_| Invalid)?,
+            time: f.text_or_empty("client_timestamp")?,
+        })
+    }
+}

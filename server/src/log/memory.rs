@@ -1,0 +1,213 @@
+//! Logs that live in this process: for the harness and for tests that need no disk.
+//!
+//! Duty: keep the same laws as the SQLite backend, with "on disk" meaning "in the [`MemoryLogs`] that made it": a log
+//! survives being closed and opened again, and nothing survives the process.
+
+use super::place::{Rows, Taken, oversize, place};
+use super::{Clock, EventLog, Head, LogError, Logs, Outcome, ReadQuery, Ticket};
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use td_engine::event::{LogEvent, NewEvent, Push};
+use td_engine::id::{ActionId, DeviceId, ProjectId, Seq, SessionId};
+use td_engine::payload::Payload;
+use tokio::sync::{oneshot, watch};
+
+/// One log in memory.
+pub struct MemoryLog {
+    clock: Clock,
+    state: Mutex<State>,
+    head: watch::Sender<Head>,
+}
+
+#[derive(Default)]
+struct State {
+    /// In order of sequence.
+    rows: Vec<LogEvent>,
+    keys: HashMap<(DeviceId, String, ActionId), usize>,
+    over: Option<LogError>,
+}
+
+impl MemoryLog {
+    /// An empty log.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, state: Mutex::default(), head: watch::Sender::new(Head::default()) }
+    }
+
+    fn end(&self, why: LogError) {
+        self.lock().over = Some(why);
+    }
+
+    fn append_now(&self, push: &Push) -> Result<Vec<Outcome>, LogError> {
+        let mut state = self.lock();
+        if let Some(why) = &state.over {
+            return Err(why.clone());
+        }
+        if let Some(why) = oversize(push) {
+            return Err(LogError::Refused(why));
+        }
+        let mut head = *self.head.borrow();
+        let mut rows = OfDevice { state: &mut state, device: &push.device };
+        let Ok(placed) = place(push, head.allocated, &mut rows);
+        head.allocated = placed.allocated;
+        head.count += placed.stored;
+        if let Some(newest) = placed.newest {
+            head.seq = newest;
+            head.last_time = super::stamp((self.clock)()).1;
+        }
+        self.head.send_replace(head);
+        Ok(placed.outcomes)
+    }
+
+    // A panic between two updates of the state is not possible: `place` cannot fail here.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EventLog for MemoryLog {
+    fn append(&self, push: Push) -> Ticket {
+        let (reply, ticket) = oneshot::channel();
+        // The receiver is in our own hand, so sending cannot fail.
+        let _ = reply.send(self.append_now(&push));
+        ticket
+    }
+
+    fn read(
+        &self,
+        query: &ReadQuery,
+        each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        let page: Vec<LogEvent> = {
+            let state = self.lock();
+            if let Some(why) = &state.over {
+                return Err(why.clone());
+            }
+            let from = state.rows.partition_point(|row| row.seq <= query.after);
+            let wanted = |row: &&LogEvent| query.exclude.as_ref() != Some(&row.device);
+            state.rows.iter().skip(from).filter(wanted).take(query.limit).cloned().collect()
+        };
+        let mut handed = 0;
+        for event in page {
+            handed += 1;
+            if each(event).is_break() {
+                break;
+            }
+        }
+        Ok(handed)
+    }
+
+    fn head(&self) -> Head {
+        *self.head.borrow()
+    }
+
+    fn watch(&self) -> watch::Receiver<Head> {
+        self.head.subscribe()
+    }
+}
+
+struct OfDevice<'a> {
+    state: &'a mut State,
+    device: &'a DeviceId,
+}
+
+impl Rows for OfDevice<'_> {
+    type Error = std::convert::Infallible;
+
+    fn insert(
+        &mut self,
+        seq: Seq,
+        session: &str,
+        event: &NewEvent,
+        payload: &Payload,
+    ) -> Result<bool, Self::Error> {
+        let key = (self.device.clone(), session.to_owned(), event.action_id);
+        if self.state.keys.contains_key(&key) {
+            return Ok(false);
+        }
+        // A session is the push's own, which is not empty, or that one with a suffix.
+        let Ok(session) = SessionId::new(session) else { return Ok(false) };
+        self.state.keys.insert(key, self.state.rows.len());
+        self.state.rows.push(LogEvent {
+            seq,
+            device: self.device.clone(),
+            session,
+            action_id: event.action_id,
+            action: event.action.as_str().to_owned(),
+            entity_type: event.entity_type.clone(),
+            entity_id: event.entity_id.clone(),
+            payload: payload.clone(),
+            client_time: event.client_time,
+        });
+        Ok(true)
+    }
+
+    fn find(&mut self, session: &str, action: ActionId) -> Result<Option<Taken>, Self::Error> {
+        let key = (self.device.clone(), session.to_owned(), action);
+        let row = self.state.keys.get(&key).and_then(|at| self.state.rows.get(*at));
+        Ok(row.map(|row| Taken {
+            seq: row.seq,
+            action: row.action.clone(),
+            entity_type: row.entity_type.as_str().to_owned(),
+            entity_id: row.entity_id.clone(),
+            payload: row.payload.clone(),
+        }))
+    }
+}
+
+/// All logs of a server in memory.
+pub struct MemoryLogs {
+    clock: Clock,
+    logs: Mutex<HashMap<ProjectId, Arc<MemoryLog>>>,
+}
+
+impl MemoryLogs {
+    /// No logs yet.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, logs: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ProjectId, Arc<MemoryLog>>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Logs for MemoryLogs {
+    fn create(&self, project: &ProjectId) -> Result<Arc<dyn EventLog>, LogError> {
+        let mut logs = self.lock();
+        if logs.contains_key(project) {
+            return Err(LogError::Exists);
+        }
+        let log = Arc::new(MemoryLog::new(self.clock.clone()));
+        logs.insert(project.clone(), log.clone());
+        Ok(log)
+    }
+
+    fn open(&self, project: &ProjectId) -> Result<Arc<dyn EventLog>, LogError> {
+        let mut logs = self.lock();
+        let slot = logs.get_mut(project).ok_or(LogError::Missing)?;
+        let closed = slot.lock().over.is_some();
+        if closed {
+            let State { rows, keys, .. } = std::mem::take(&mut *slot.lock());
+            slot.end(LogError::Closed);
+            let (clock, head) = (self.clock.clone(), slot.head());
+            let state = Mutex::new(State { rows, keys, over: None });
+            *slot = Arc::new(MemoryLog { clock, state, head: watch::Sender::new(head) });
+        }
+        Ok(slot.clone())
+    }
+
+    fn delete(&self, project: &ProjectId) -> Result<(), LogError> {
+        self.lock().remove(project).ok_or(LogError::Missing)?.end(LogError::Missing);
+        Ok(())
+    }
+
+    fn close_idle(&self, _idle: Duration) -> usize {
+        0
+    }
+
+    fn close_all(&self) {
+        self.lock().values().for_each(|log| log.end(LogError::Closed));
+    }
+}

@@ -1,0 +1,146 @@
+//! The file of a log: schema, connections, and where its numbering stands.
+//!
+//! Duty: every connection to an `events.db` is made here, so that none checkpoints behind the writer's back.
+//! Danger: `NO_CKPT_ON_CLOSE` is what also keeps the WAL file: a connection without it that closes last moves the WAL
+//! into the database and removes it, under whoever replicates it.
+
+use super::{CheckpointPolicy, Durability, Options};
+use crate::log::{Head, LogError};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
+use std::path::Path;
+use std::time::Duration;
+use td_engine::id::Seq;
+use td_engine::time::ClientTime;
+
+/// As the reference writes it (server-protocol 6.5); it opens our files and we open its.
+const SCHEMA: &str = "
+CREATE TABLE events (
+    server_seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+    device_id         TEXT NOT NULL,
+    session_id        TEXT NOT NULL,
+    client_action_id  INTEGER NOT NULL,
+    action_type       TEXT NOT NULL,
+    entity_type       TEXT NOT NULL,
+    entity_id         TEXT NOT NULL,
+    payload           JSON NOT NULL,
+    client_timestamp  DATETIME NOT NULL,
+    server_timestamp  DATETIME DEFAULT CURRENT_TIMESTAMP,
+    UNIQUE(device_id, session_id, client_action_id)
+);
+CREATE INDEX idx_events_entity ON events(entity_type, entity_id);
+";
+
+const WAIT_FOR_OTHERS: Duration = Duration::from_secs(5);
+
+pub(super) fn create(path: &Path, options: &Options) -> Result<(), LogError> {
+    let conn = connect(path, options.vfs.as_deref(), OpenFlags::SQLITE_OPEN_CREATE)?;
+    tune(&conn, options).and_then(|()| conn.execute_batch(SCHEMA)).map_err(storage)
+}
+
+/// The writer's connection and the head it starts from. Ends with a commit of its own: what was in the WAL may have
+/// been written but not synced by a process that was killed, and must be on disk before anyone is shown it (law 1).
+pub(super) fn open_writer(path: &Path, options: &Options) -> Result<(Connection, Head), LogError> {
+    let conn = connect(path, options.vfs.as_deref(), OpenFlags::empty())?;
+    tune(&conn, options).map_err(storage)?;
+    let head = load_head(&conn).map_err(storage)?;
+    seal(&conn, head.allocated).map_err(storage)?;
+    Ok((conn, head))
+}
+
+/// Syncs the WAL, which SQLite only does with a commit that has something to write. Storing the same number again is
+/// nothing to write (a power cut on the fault filesystem showed it), so the row is removed first.
+fn seal(conn: &Connection, allocated: Seq) -> rusqlite::Result<()> {
+    conn.execute_batch("BEGIN IMMEDIATE; DELETE FROM sqlite_sequence WHERE name = 'events'")?;
+    save_allocated(conn, allocated)?;
+    conn.execute_batch("COMMIT")
+}
+
+pub(super) fn open_reader(path: &Path, vfs: Option<&str>) -> Result<Connection, LogError> {
+    let conn = connect(path, vfs, OpenFlags::empty())?;
+    conn.pragma_update(None, "query_only", true).map_err(storage)?;
+    conn.pragma_update(None, "cache_size", -1024).map_err(storage)?;
+    Ok(conn)
+}
+
+/// Numbers that stored nothing are given out too (law 2), so the table alone does not know the highest one.
+pub(super) fn save_allocated(conn: &Connection, allocated: Seq) -> rusqlite::Result<()> {
+    let known = conn
+        .prepare_cached("UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'events'")?
+        .execute([allocated.0])?;
+    if known == 0 {
+        conn.execute("INSERT INTO sqlite_sequence(name, seq) VALUES ('events', ?1)", [allocated.0])?;
+    }
+    Ok(())
+}
+
+fn connect(path: &Path, vfs: Option<&str>, more: OpenFlags) -> Result<Connection, LogError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
+    let opened = match vfs {
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs),
+        None => Connection::open_with_flags(path, flags),
+    };
+    let conn = opened.map_err(|e| match e.sqlite_error_code() {
+        Some(ErrorCode::CannotOpen) if vfs.is_some() || matches!(path.try_exists(), Ok(false)) => {
+            LogError::Missing
+        }
+        _ => storage(e),
+    })?;
+    let ready = (|| {
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        conn.busy_timeout(WAIT_FOR_OTHERS)?;
+        conn.pragma_update(None, "wal_autocheckpoint", 0)
+    })();
+    ready.map_err(storage)?;
+    Ok(conn)
+}
+
+fn tune(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
+    let mode: String = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
+            Some(format!("the file could not be switched to WAL, it stays in {mode} mode")),
+        ));
+    }
+    conn.pragma_update(None, "synchronous", options.durability.pragma())?;
+    conn.pragma_update(None, "cache_size", -4096)?;
+    if let CheckpointPolicy::Own { bytes, .. } = options.checkpoint {
+        conn.pragma_update(None, "journal_size_limit", i64::try_from(bytes).unwrap_or(i64::MAX))?;
+    }
+    Ok(())
+}
+
+impl Durability {
+    fn pragma(self) -> &'static str {
+        match self {
+            Self::Full => "FULL",
+            Self::Normal => "NORMAL",
+            Self::Off => "OFF",
+        }
+    }
+}
+
+fn load_head(conn: &Connection) -> rusqlite::Result<Head> {
+    let given: Option<i64> =
+        conn.query_row("SELECT MAX(seq) FROM sqlite_sequence WHERE name = 'events'", [], |row| row.get(0))?;
+    let count = conn.query_row("SELECT COUNT(*) FROM events", [], |row| row.get(0))?;
+    let newest: Option<(i64, Option<String>)> = conn
+        .query_row(
+            "SELECT server_seq, server_timestamp FROM events ORDER BY server_seq DESC LIMIT 1",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()?;
+    let seq = newest.as_ref().map_or(0, |(seq, _)| *seq);
+    Ok(Head {
+        allocated: Seq(given.unwrap_or(0).max(seq)),
+        seq: Seq(seq),
+        count,
+        last_time: newest.and_then(|(_, time)| ClientTime::parse_stored(&time?).ok()),
+    })
+}
+
+pub(super) fn storage(e: rusqlite::Error) -> LogError {
+    LogError::Storage(e.to_string())
+}

@@ -1,0 +1,147 @@
+//! Reading beside the writer.
+//!
+//! Duty: hand out events in order from one consistent moment, streamed, without ever blocking a commit.
+//! Invariant: one `SELECT` per page is one snapshot; WAL shows it only commits that are on disk.
+//! Danger: a reader that lingers keeps the WAL from starting over, so pages are bounded by their callers.
+
+use super::{file, lock};
+use crate::log::{LogError, ReadQuery};
+use rusqlite::{Connection, Row};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use td_engine::event::LogEvent;
+use td_engine::id::{ActionId, DeviceId, Seq, SessionId};
+use td_engine::payload::Payload;
+use td_engine::taxonomy::EntityType;
+use td_engine::time::ClientTime;
+
+/// Most connections per log. A page may be as slow as the client it is streamed to, so a few slow ones must not keep
+/// everybody else, the live view included, from reading.
+const READERS: usize = 32;
+/// Connections that are kept for the next reader.
+const KEPT: usize = 2;
+
+const PAGE: &str = "SELECT server_seq, device_id, session_id, client_action_id, action_type, entity_type, \
+                    entity_id, payload, client_timestamp FROM events \
+                    WHERE server_seq > ?1 AND (?2 IS NULL OR device_id <> ?2) ORDER BY server_seq LIMIT ?3";
+
+pub(super) struct Readers {
+    path: Arc<PathBuf>,
+    vfs: Option<String>,
+    pool: Mutex<Pool>,
+    returned: Condvar,
+}
+
+struct Pool {
+    idle: Vec<Connection>,
+    out: usize,
+    over: Option<LogError>,
+}
+
+/// A connection on loan; goes back when dropped.
+struct Loan<'a>(&'a Readers, Option<Connection>);
+
+impl Readers {
+    pub(super) fn new(path: Arc<PathBuf>, vfs: Option<String>) -> Self {
+        let pool = Mutex::new(Pool { idle: Vec::new(), out: 0, over: None });
+        Self { path, vfs, pool, returned: Condvar::new() }
+    }
+
+    pub(super) fn read(
+        &self,
+        query: &ReadQuery,
+        each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        let mut loan = self.borrow()?;
+        let conn = match loan.1.take() {
+            Some(conn) => loan.1.insert(conn),
+            None => loan.1.insert(file::open_reader(&self.path, self.vfs.as_deref())?),
+        };
+        let result = page(conn, query, each);
+        if matches!(result, Err(LogError::Storage(_))) {
+            // Whatever it ran into, the next reader starts with a connection of its own.
+            loan.1 = None;
+        }
+        result
+    }
+
+    /// Readers under way finish; their connections close when they return.
+    pub(super) fn close(&self, why: LogError) {
+        let mut pool = lock(&self.pool);
+        pool.over = Some(why);
+        pool.idle.clear();
+        self.returned.notify_all();
+    }
+
+    fn borrow(&self) -> Result<Loan<'_>, LogError> {
+        let mut pool = lock(&self.pool);
+        loop {
+            if let Some(why) = &pool.over {
+                return Err(why.clone());
+            }
+            if pool.out < READERS {
+                pool.out += 1;
+                return Ok(Loan(self, pool.idle.pop()));
+            }
+            pool = self.returned.wait(pool).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        let mut pool = lock(&self.0.pool);
+        pool.out -= 1;
+        if pool.over.is_none() && pool.idle.len() < KEPT {
+            pool.idle.extend(self.1.take());
+        }
+        self.0.returned.notify_one();
+    }
+}
+
+fn page(
+    conn: &Connection,
+    query: &ReadQuery,
+    each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
+) -> Result<usize, LogError> {
+    let mut statement = conn.prepare_cached(PAGE).map_err(file::storage)?;
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+    let exclude = query.exclude.as_ref().map(DeviceId::as_str);
+    let mut rows = statement.query((query.after.0, exclude, limit)).map_err(file::storage)?;
+    let mut handed = 0;
+    while let Some(row) = rows.next().map_err(file::storage)? {
+        handed += 1;
+        if each(event(row)?).is_break() {
+            break;
+        }
+    }
+    Ok(handed)
+}
+
+fn event(row: &Row<'_>) -> Result<LogEvent, LogError> {
+    let seq = Seq(row.get(0).map_err(file::storage)?);
+    let damaged = |what: String| LogError::Damaged { seq, what };
+    let text = |column: usize| row.get::<_, String>(column).map_err(|e| damaged(e.to_string()));
+    Ok(LogEvent {
+        seq,
+        device: DeviceId::new(text(1)?).map_err(|e| damaged(e.to_string()))?,
+        session: SessionId::new(text(2)?).map_err(|e| damaged(e.to_string()))?,
+        action_id: ActionId(row.get(3).map_err(|e| damaged(e.to_string()))?),
+        action: text(4)?,
+        entity_type: EntityType::stored(text(5)?),
+        entity_id: text(6)?,
+        payload: payload(row, 7).map_err(|e| damaged(e.to_string()))?,
+        client_time: ClientTime::parse_stored(&text(8)?).map_err(|e| damaged(e.to_string()))?,
+    })
+}
+
+/// BLOB as the reference writes it, or TEXT as tools do (server-protocol 6.3). The reference lets bytes through that are
+/// not UTF-8; every reader of its answers sees the replacement character there, and so does ours.
+pub(super) fn payload(row: &Row<'_>, column: usize) -> rusqlite::Result<Payload> {
+    let value = row.get_ref(column)?;
+    let bytes = value
+        .as_bytes()
+        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, value.data_type(), Box::new(e)))?;
+    Ok(Payload::stored(String::from_utf8_lossy(bytes)))
+}

@@ -1,0 +1,192 @@
+//! A server from its settings to its end.
+//!
+//! Duty: take the data directory, open what is in it, serve, drain, close, in that order.
+//! Invariant: starting costs the same whatever the history: no log and no project is opened before somebody asks for it.
+//! Danger: an order that closes the control store's write-behind before the last request was answered.
+
+use crate::admin::{Office, Socket};
+use crate::auth::Bucket;
+use crate::clock;
+use crate::config::{Config, Listen};
+use crate::control::{Control, ControlError, SqliteControl};
+use crate::datadir::{DataDir, DataDirError};
+use crate::http::{App, Listeners, serve};
+use crate::identity::Identity;
+use crate::live::{IDLE, OpenProjects};
+use crate::log::{Counters, Counts, Logs, Options, Projects, ProjectsOptions};
+use crate::maintenance::Gate;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use td_engine::taxonomy::TdSchema;
+
+/// How long a start waits for a predecessor that is still closing.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Most logs open at once.
+const MOST_OPEN: usize = 256;
+/// Most projects kept in use; below [`MOST_OPEN`], so that a log can always be opened.
+const MOST_USED: usize = 200;
+/// How often use is written behind and idle projects are closed.
+const TICK: Duration = Duration::from_secs(30);
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The control store.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The folder of projects.
+    #[error("the project folder {} cannot be used: {source}", .path.display())]
+    Projects {
+        /// Which folder.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// The address.
+    #[error("cannot listen on {listen:?}: {source}")]
+    Listen {
+        /// What was asked for.
+        listen: Listen,
+        /// What happened.
+        source: io::Error,
+    },
+    /// The admin socket.
+    #[error("the admin socket {} cannot be made: {source}", .path.display())]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    /// Stable word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::DataDir(e) => e.code(),
+            Self::Control(e) => e.code(),
+            Self::Projects { .. } => "projects_io",
+            Self::Listen { .. } => "cannot_listen",
+            Self::Socket { .. } => "admin_socket",
+        }
+    }
+
+    /// What helps.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::DataDir(e) => e.remedy(),
+            Self::Control(e) => e.remedy().into(),
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                "another program uses this address: stop it, or set SYNC_LISTEN_ADDR to another port".into()
+            }
+            _ => "td-sync doctor".into(),
+        }
+    }
+}
+
+/// A server that has everything it needs and listens, but answers nobody yet.
+pub struct Server {
+    app: Arc<App>,
+    listeners: Listeners,
+    socket: Socket,
+    writers: Arc<Counters>,
+}
+
+/// Opens the control store of a data directory.
+pub fn open_control(config: &Config, dir: &DataDir) -> Result<Control, ControlError> {
+    let store = SqliteControl::open(&config.server_db, dir)?;
+    Ok(Control::new(Arc::new(store), clock::system()))
+}
+
+impl Server {
+    /// Takes the data directory and the sockets.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let dir = DataDir::take(&config.data_dir(), PATIENCE)?;
+        dir.clear_staging()?;
+        let identity = Identity::load(&dir)?;
+        let control = open_control(&config, &dir)?;
+        let projects_error = |source| StartError::Projects { path: config.projects.clone(), source };
+        std::fs::create_dir_all(&config.projects).map_err(projects_error)?;
+        let log = Options::new(clock::system());
+        let writers = Arc::clone(&log.counters);
+        let options = ProjectsOptions { dir: config.projects.clone(), most_open: MOST_OPEN, log };
+        let logs: Arc<dyn Logs> = Arc::new(Projects::new(options).map_err(projects_error)?);
+        let listen = config.listen;
+        let listeners = Listeners::take(listen).map_err(|source| StartError::Listen { listen, source })?;
+        let gate = Arc::new(Gate::default());
+        let projects =
+            OpenProjects::new(Arc::clone(&logs), config.projects.clone(), clock::system(), MOST_USED);
+        let app = Arc::new(App {
+            auth_bucket: Bucket::new(config.auth_limit),
+            dir,
+            identity,
+            control,
+            logs,
+            projects,
+            schema: Arc::new(TdSchema),
+            gate,
+            stopping: AtomicBool::new(false),
+            config,
+        });
+        let socket = Socket::bind(&app.dir).map_err(|(path, source)| StartError::Socket { path, source })?;
+        Ok(Self { app, listeners, socket, writers })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.listeners.addresses()
+    }
+
+    /// Serves until `stop` resolves, answers what was begun, and closes everything. Returns whether all was in time.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<bool> {
+        let Self { app, listeners, socket, writers } = self;
+        let office = Office::of_server(Arc::clone(&app));
+        let admin = tokio::spawn(socket.serve(office));
+        let ticking = tokio::spawn(tick(Arc::clone(&app)));
+        let in_time = serve(listeners, Arc::clone(&app), stop).await;
+        for task in [admin, ticking] {
+            task.abort();
+            // Waited for, so that the socket's name is gone before the lock is: a successor binds the same name.
+            let _ = task.await;
+        }
+        let closed = tokio::task::spawn_blocking(move || {
+            app.projects.close_idle(Duration::ZERO);
+            app.logs.close_all();
+            if let Err(e) = app.control.flush() {
+                tracing::error!(cause = %e, "the last use of keys was not written down");
+            }
+        });
+        closed.await.map_err(io::Error::other)?;
+        let Counts { commits, pushes, events, checkpoints, failures } = writers.read();
+        tracing::info!(commits, pushes, events, checkpoints, failures, "logs closed");
+        in_time
+    }
+}
+
+/// Writes use behind and closes what is idle.
+async fn tick(app: Arc<App>) {
+    let mut every = tokio::time::interval(TICK);
+    loop {
+        every.tick().await;
+        let app = Arc::clone(&app);
+        let work = tokio::task::spawn_blocking(move || {
+            if let Err(e) = app.control.flush() {
+                tracing::error!(cause = %e, "use of keys could not be written down; it is kept for the next time");
+            }
+            app.projects.close_idle(IDLE);
+            app.logs.close_idle(IDLE);
+        });
+        if let Err(e) = work.await {
+            tracing::error!(cause = %e, "housekeeping failed; it goes on with the next round");
+        }
+    }
+}

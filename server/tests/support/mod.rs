@@ -1,0 +1,164 @@
+//! A real `td-sync serve` on a loopback port of its own, and a client that sends exactly what a test says.
+
+#![allow(dead_code, reason = "each test file uses its share")]
+
+pub mod wire;
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+use wire::{Answer, Ask};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_td-sync");
+
+/// A server process; killed when dropped.
+pub struct Server {
+    pub dir: tempfile::TempDir,
+    pub address: SocketAddr,
+    settings: Vec<(String, String)>,
+    process: Option<Child>,
+}
+
+impl Server {
+    /// With default settings.
+    pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With more settings.
+    pub fn with(settings: &[(&str, &str)]) -> Self {
+        let settings = settings.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let dir = tempfile::tempdir().expect("dir");
+        let mut server = Self { dir, address: ([127, 0, 0, 1], 0).into(), settings, process: None };
+        server.run();
+        server
+    }
+
+    /// Starts the process and reads from its log where it listens.
+    pub fn run(&mut self) {
+        let mut child = self.command(&["serve"]).stderr(Stdio::piped()).spawn().expect("td-sync starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let mut seen = String::new();
+        let address = loop {
+            let Some(Ok(line)) = lines.next() else { panic!("the server ended:\n{seen}") };
+            let entry: Value = serde_json::from_str(&line).unwrap_or_default();
+            if entry["message"] == "server started" {
+                break entry["addr"].as_str().and_then(|a| a.parse().ok()).expect("an address");
+            }
+            seen.push_str(&line);
+        };
+        // Read on, or the server would block on a full pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        (self.address, self.process) = (address, Some(child));
+    }
+
+    /// The program with this server's settings.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command.args(words).env_clear().stdin(Stdio::null());
+        command.env("SYNC_LISTEN_ADDR", "127.0.0.1:0").env("SYNC_SERVER_DB_PATH", self.db());
+        command.envs(self.settings.iter().map(|(k, v)| (k, v)));
+        command
+    }
+
+    pub fn db(&self) -> std::path::PathBuf {
+        self.dir.path().join("data/server.db")
+    }
+
+    pub fn data(&self) -> std::path::PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Runs `td-sync admin …`.
+    pub fn admin_raw(&self, words: &[&str]) -> Output {
+        let all: Vec<&str> = ["admin"].iter().chain(words).copied().collect();
+        self.command(&all).output().expect("td-sync runs")
+    }
+
+    /// Runs `td-sync admin … --json`; it must succeed.
+    pub fn admin(&self, words: &[&str]) -> Value {
+        let words: Vec<&str> = words.iter().copied().chain(["--json"]).collect();
+        let out = self.admin_raw(&words);
+        assert!(out.status.success(), "{words:?}: {}", String::from_utf8_lossy(&out.stderr));
+        serde_json::from_slice(&out.stdout).expect("json")
+    }
+
+    /// A key for `who@test.local` with its user id; the account is made (and an admin, or it could have no key).
+    pub fn key(&self, who: &str) -> (String, String) {
+        let email = format!("{who}@test.local");
+        self.admin(&["create-user", "--email", &email]);
+        self.admin(&["grant", "--email", &email]);
+        let key = self.admin(&["create-key", "--email", &email, "--name", "test"]);
+        let text = |name: &str| key[name].as_str().expect(name).to_string();
+        (text("api_key"), text("user_id"))
+    }
+
+    /// One request on a connection of its own.
+    pub fn ask(&self, ask: &Ask) -> Answer {
+        wire::send(self.address, ask)
+    }
+
+    /// A project of the key's owner.
+    pub fn project(&self, key: &str, name: &str) -> String {
+        let made = self.ask(&Ask::post("/v1/projects").key(key).json(&serde_json::json!({"name": name})));
+        assert_eq!(made.status, 201, "{}", made.text());
+        made.json()["id"].as_str().expect("id").to_string()
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let child = self.process.as_ref().expect("running");
+        rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).expect("signal");
+    }
+
+    /// Waits for the process to end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.process.take().expect("running").wait().expect("ended")
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.process.take() {
+            child.kill().expect("kill");
+            child.wait().expect("ended");
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Waits until `done`, for at most 20 seconds.
+pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "waited in vain until {what}");
+        #[allow(clippy::disallowed_methods, reason = "polls a condition with a limit")]
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Everything in a folder that must not change when a request is refused: names and bytes, without what a database
+/// keeps for itself while it is open.
+pub fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    let mut folders = vec![dir.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("folder") {
+            let path = entry.expect("entry").path();
+            let name = path.strip_prefix(dir).expect("inside").to_string_lossy().into_owned();
+            if path.is_dir() {
+                folders.push(path);
+                all.push((name, Vec::new()));
+            } else if !["-shm", ".sock"].iter().any(|s| name.ends_with(s)) && !name.contains("project.db") {
+                all.push((name, std::fs::read(&path).expect("file")));
+            }
+        }
+    }
+    all.sort();
+    all
+}
