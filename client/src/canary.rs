@@ -287,7 +287,7 @@ impl Canary {
             actor: "user:local".into(),
             origin: "canary".into(),
         };
-        let mut store = Store::new(db, device, self.ambient.clone(), None, true)?;
+        let mut store = Store::new(db, device, self.ambient.clone(), None)?;
         link(&mut store, project)?;
         Ok(store)
     }

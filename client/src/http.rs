@@ -229,23 +229,23 @@ impl Server {
 
     /// Whether it answers at all.
     pub fn health(&self) -> Result<(), TransportError> {
-        self.get::<Value>("/healthz").map(drop)
+        self.without_key().get::<Value>("/healthz").map(drop)
     }
 
     /// Which program it is. A reference server has no such route.
     pub fn version(&self) -> Result<Version, TransportError> {
-        self.get("/version")
+        self.without_key().get("/version")
     }
 
     /// Its identity's answer to `nonce` (hex).
     pub fn identity(&self, nonce: &str) -> Result<IdentityAnswer, TransportError> {
-        self.get(&format!("/v1/identity?nonce={nonce}"))
+        self.without_key().get(&format!("/v1/identity?nonce={nonce}"))
     }
 
     /// Uses up an enrolment link.
     pub fn enroll(&self, secret: &Secret, device_name: &str) -> Result<Enrolled, TransportError> {
         let body = serde_json::json!({"secret": secret.reveal(), "device_name": device_name});
-        self.post("/v1/enroll", &body)
+        self.without_key().post("/v1/enroll", &body)
     }
 
     /// The projects this key may see.
@@ -258,13 +258,19 @@ impl Server {
         self.post("/v1/projects", &serde_json::json!({"name": name, "description": description}))
     }
 
+    /// For questions that are asked before it is known who answers.
+    fn without_key(&self) -> Self {
+        Self { key: None, ..self.clone() }
+    }
+
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, TransportError> {
         let url = format!("{}{path}", self.url);
         let mut request = self.agent.get(&url);
         if let Some(key) = &self.key {
             request = request.header("Authorization", format!("Bearer {}", key.reveal()));
         }
-        self.answer(&url, request.call())
+        // Without the query: errors name what was asked, and a nonce says nothing to a person.
+        self.answer(url.split('?').next().unwrap_or(&url), request.call())
     }
 
     fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, TransportError> {
@@ -454,6 +460,19 @@ mod tests {
         let error = result.expect_err("redirect");
         assert!(error.to_string().contains("http://elsewhere.invalid/"), "{error}");
         assert!(matches!(error, TransportError::Foreign { .. }));
+    }
+
+    #[test]
+    fn a_cable_that_is_cut_half_way_is_offline() {
+        for cut in [
+            "",
+            "HTTP/1.1 200 OK\r\nContent-Le",
+            "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n[{",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n[{",
+        ] {
+            let (result, _) = ask(cut);
+            assert!(matches!(result, Err(TransportError::Offline { .. })), "{cut:?}: {result:?}");
+        }
     }
 
     #[test]

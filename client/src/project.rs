@@ -45,13 +45,13 @@ impl Project {
             Some(db) => db,
             None => ProjectDb::open(&database, Purpose::Device)?,
         };
-        Ok((Self::with(base, db, ambient, is_new)?, is_new))
+        Ok((Self::with(base, db, ambient)?, is_new))
     }
 
     /// Opens the project in `base`.
     pub fn open(base: &Path, ambient: Arc<dyn Ambient>) -> Result<Self, StoreError> {
         let db = ProjectDb::open(&base.join(TODOS).join("issues.db"), Purpose::Device)?;
-        Self::with(base, db, ambient, false)
+        Self::with(base, db, ambient)
     }
 
     /// Whether this program has used the project in `base` before. Changes nothing.
@@ -60,7 +60,7 @@ impl Project {
         Ok(value(db.conn(), "device")?.is_some())
     }
 
-    fn with(base: &Path, db: ProjectDb, ambient: Arc<dyn Ambient>, ours: bool) -> Result<Self, StoreError> {
+    fn with(base: &Path, db: ProjectDb, ambient: Arc<dyn Ambient>) -> Result<Self, StoreError> {
         let todos = base.join(TODOS);
         let remembered = value(db.conn(), "device")?;
         let path = DevicePath::in_todos(&todos);
@@ -73,7 +73,7 @@ impl Project {
             actor: "user:local".into(),
             origin: "td".into(),
         };
-        let store = Store::new(db, device, ambient, Some(todos.join("db.lock")), ours)?;
+        let store = Store::new(db, device, ambient, Some(todos.join("db.lock")))?;
         Ok(Self { base: base.into(), file, store })
     }
 

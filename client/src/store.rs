@@ -113,21 +113,20 @@ pub struct Store {
 
 impl Store {
     /// Around an open database. `lock` is the project's `db.lock`; `None` for a database nobody else can reach.
-    /// `ours`: this program has just created the file.
     pub fn new(
         mut db: ProjectDb,
         device: Device,
         ambient: Arc<dyn Ambient>,
         lock: Option<PathBuf>,
-        ours: bool,
     ) -> Result<Self, StoreError> {
         if value(db.conn(), "device")?.as_deref() != Some(device.id.as_str()) {
             let _lock = lock.as_ref().map(|path| WriteLock::acquire(path, ambient.now())).transpose()?;
+            let blank = is_blank(&db, ambient.now())?;
             let write = db.write()?;
             write.conn().execute_batch(OWN_TABLES)?;
             set_value(write.conn(), "device", device.id.as_str())?;
             if value(write.conn(), "origin")?.is_none() {
-                set_value(write.conn(), "origin", if ours { OURS } else { "go" })?;
+                set_value(write.conn(), "origin", if blank { OURS } else { "go" })?;
             }
             write.commit()?;
         }
@@ -189,13 +188,21 @@ impl Store {
         if found == ["ok"] { Ok(()) } else { Err(StoreError::Corrupt(found.join("; "))) }
     }
 
-    /// Whether this program created the database.
+    /// Whether the database was blank when this program first met it.
     pub(crate) fn is_ours(&self) -> rusqlite::Result<bool> {
         Ok(value(self.conn(), "origin")?.as_deref() == Some(OURS))
     }
 }
 
 const OURS: &str = "td-sync";
+
+/// Whether nothing was ever recorded here: a file that we (or a crash of ours, or Go's `init`) have just created. From
+/// then on every row is explained by an event.
+fn is_blank(db: &ProjectDb, now: ClientTime) -> Result<bool, StoreError> {
+    let used = "SELECT EXISTS (SELECT 1 FROM action_log) OR EXISTS (SELECT 1 FROM sync_state)";
+    let used: bool = db.conn().query_row(used, [], |r| r.get(0))?;
+    Ok(!used && db.digest()? == ProjectDb::in_memory(now)?.digest()?)
+}
 
 /// An open write transaction under the project's lock. Fields drop in order: first the transaction, then the lock.
 pub struct Tx<'s> {

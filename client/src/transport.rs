@@ -120,7 +120,7 @@ pub enum TransportError {
     },
     /// The server refused. `code` and `message` are its own (`{"error":{…}}` or top level); both empty if the body was
     /// something else.
-    #[error("HTTP {status}: {code} {message}")]
+    #[error("HTTP {status}{}", words(code, message))]
     Refused {
         /// HTTP status.
         status: u16,
@@ -139,6 +139,16 @@ pub enum TransportError {
         /// What is wrong with it.
         why: String,
     },
+}
+
+/// What a refusal says, as far as it says anything.
+fn words(code: &str, message: &str) -> String {
+    match (code, message) {
+        ("", "") => " without a reason".into(),
+        (code, "") => format!(": {code}"),
+        ("", message) => format!(": {message}"),
+        (code, message) => format!(": {code} {message}"),
+    }
 }
 
 impl TransportError {

@@ -27,7 +27,7 @@ pub fn link(store: &mut Store, project: &ProjectId) -> Result<Linked, SyncError>
         return Ok(Linked::Already);
     }
     if !store.is_ours()? {
-        return Err(SyncError::WrittenByGo("its database was created by it".into()));
+        return Err(SyncError::WrittenByGo("it held data before this program first opened it".into()));
     }
     let known = value(store.conn(), "project")?.map(|p| ProjectId::parse(&p)).transpose()?;
     let cursor = pending::cursor(store.conn())?;

@@ -234,7 +234,7 @@ impl<'s, T: Transport> Sync<'s, T> {
     ) -> Result<Self, SyncError> {
         let state = link_state(store)?.ok_or(SyncError::NotLinked)?;
         if !store.is_ours()? {
-            return Err(SyncError::WrittenByGo("its database was created by it".into()));
+            return Err(SyncError::WrittenByGo("it held data before this program first opened it".into()));
         }
         let ours = pending::cursor(store.conn())?;
         if ours != state.cursor {

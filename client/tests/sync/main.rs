@@ -1,6 +1,8 @@
 //! Devices on real project folders and a log that can lose answers.
 
+mod door;
 mod fake;
+mod online;
 
 use fake::{Cable, FakeServer, PROJECT};
 use proptest::prelude::*;
@@ -167,6 +169,25 @@ fn pushing_and_pulling_own_changes_alone_changes_no_row() {
 }
 
 #[test]
+fn an_unsent_change_stands_on_top_of_what_a_pull_brings() {
+    let (dir, server) = (temp(), FakeServer::new(1));
+    let (mut a, mut b) = (linked(&dir.path().join("a"), 1), linked(&dir.path().join("b"), 2));
+    let id = a.store.create_issue(titled("known to both")).expect("create").id;
+    round(&mut a, &server).expect("sync");
+    round(&mut b, &server).expect("sync");
+    let patch = |title: &str| IssuePatch { title: Some(title.into()), ..IssuePatch::default() };
+    a.store.update_issue(&id, patch("mine, not sent yet")).expect("update");
+    b.store.update_issue(&id, patch("theirs")).expect("update");
+    b.store.update_issue(&id, IssuePatch { points: Some(5), ..IssuePatch::default() }).expect("update");
+    round(&mut b, &server).expect("sync");
+    a.sync(&server, |s| s.pull()).expect("pull");
+    let issue = a.store.issue(&id).expect("issue");
+    assert_eq!((issue.title.as_str(), issue.points), ("mine, not sent yet", 5));
+    let status = a.sync(&server, |s| s.status(None)).expect("status");
+    assert_eq!((status.pending, status.in_step), (1, Some(true)), "the digest looks past it");
+}
+
+#[test]
 fn more_than_a_batch_goes_out_in_batches() {
     let (dir, server) = (temp(), FakeServer::new(1000));
     let mut a = linked(dir.path(), 1);
@@ -238,18 +259,33 @@ fn a_database_that_go_wrote_is_refused_by_name_at_the_link() {
         matches!(link(&mut a.store, &project()), Err(SyncError::WrittenByGo(why)) if why.contains("1 of its"))
     );
 
+    // Made and used by Go before ours ever opened it.
     let todos = dir.path().join("created/.todos");
     std::fs::create_dir_all(&todos).expect("folder");
-    drop(
-        td_engine::db::ProjectDb::create(
-            &todos.join("issues.db"),
-            td_engine::db::Purpose::Device,
-            ambient(4).now(),
-        )
-        .expect("create"),
-    );
+    let (path, device) = (todos.join("issues.db"), td_engine::db::Purpose::Device);
+    let mut db = td_engine::db::ProjectDb::create(&path, device, ambient(4).now()).expect("create");
+    let write = db.write().expect("tx");
+    write.conn().execute(row, []).expect("insert");
+    write.commit().expect("commit");
+    drop(db);
     let mut go = Project::open(&dir.path().join("created"), ambient(4)).expect("open");
-    assert!(matches!(link(&mut go.store, &project()), Err(SyncError::WrittenByGo(_))));
+    assert!(
+        matches!(link(&mut go.store, &project()), Err(SyncError::WrittenByGo(why)) if why.contains("before"))
+    );
+}
+
+#[test]
+fn a_project_that_was_only_initialised_is_ours_whoever_did_it() {
+    let dir = temp();
+    let todos = dir.path().join(".todos");
+    std::fs::create_dir_all(&todos).expect("folder");
+    let device = td_engine::db::Purpose::Device;
+    // As Go's `init` leaves it, and as ours does when it is killed right after creating the file.
+    drop(
+        td_engine::db::ProjectDb::create(&todos.join("issues.db"), device, ambient(4).now()).expect("create"),
+    );
+    let mut project_folder = Project::open(dir.path(), ambient(5)).expect("open");
+    assert_eq!(link(&mut project_folder.store, &project()).expect("link"), Linked::First);
 }
 
 /// A row and an action row as Go `td` writes them.

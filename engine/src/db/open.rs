@@ -133,8 +133,7 @@ impl OpenError {
 }
 
 pub(super) fn create(path: &Path, purpose: Purpose, now: ClientTime) -> Result<ProjectDb, OpenError> {
-    // A creation that was cut off leaves an empty file (the schema is one transaction).
-    if fs::metadata(path).is_ok_and(|m| m.len() > 0) {
+    if fs::metadata(path).is_ok_and(|m| m.len() > 0) && !was_cut_off(path)? {
         return Err(OpenError::Exists { path: path.into() });
     }
     let flags =
@@ -142,6 +141,17 @@ pub(super) fn create(path: &Path, purpose: Purpose, now: ClientTime) -> Result<P
     let conn = Connection::open_with_flags(path, flags)?;
     configure(&conn, purpose)?;
     fill(conn, purpose, now, path)
+}
+
+/// The schema is one transaction, so a creation that was cut off leaves an empty file, or one that its journal empties.
+fn was_cut_off(path: &Path) -> Result<bool, OpenError> {
+    if !has_side_file(path) {
+        return Ok(false);
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.busy_timeout(Duration::from_secs(5))?;
+    Ok(conn.query_row("SELECT COUNT(*) = 0 FROM sqlite_master", [], |r| r.get(0))?)
 }
 
 pub(super) fn in_memory(now: ClientTime) -> Result<ProjectDb, OpenError> {

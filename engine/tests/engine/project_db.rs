@@ -131,6 +131,26 @@ fn a_file_that_lacks_a_table_is_damaged() {
     assert!(error.to_string().contains("table handoffs"), "{error}");
 }
 
+/// Killed in the commit: pages are in the file already, and the journal beside it takes them back.
+#[test]
+fn a_creation_that_was_killed_in_its_commit_can_be_repeated() {
+    let (dir, path) = folder();
+    let half = dir.path().join("half.db");
+    let conn = Connection::open(&half).expect("file");
+    // A cache of one page spills into the file before the commit.
+    let begun = "PRAGMA journal_mode=TRUNCATE; PRAGMA cache_size=1; BEGIN; CREATE TABLE t (a); \
+                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 99) \
+                 INSERT INTO t SELECT hex(randomblob(500)) FROM n";
+    conn.execute_batch(begun).expect("begun");
+    for suffix in ["", "-journal"] {
+        let name = |of: &Path| format!("{}{suffix}", of.display());
+        std::fs::copy(name(&half), name(&path)).expect("copied as a kill leaves it");
+    }
+    assert!(std::fs::metadata(&path).expect("file").len() > 0);
+    drop(ProjectDb::create(&path, Purpose::Device, at(0)).expect("created anew"));
+    ProjectDb::open(&path, Purpose::Device).expect("opened");
+}
+
 #[test]
 fn nothing_is_created_over_a_file_but_over_an_unfinished_creation() {
     let (_dir, path) = folder();

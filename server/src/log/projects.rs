@@ -121,7 +121,7 @@ impl Projects {
         });
     }
 
-    fn is_open(&self, project: &ProjectId) -> bool {
+    pub(super) fn is_open(&self, project: &ProjectId) -> bool {
         let slot = lock(&self.slots).get(project).cloned();
         slot.is_some_and(|slot| lock(&slot).log.is_some())
     }

@@ -44,10 +44,16 @@ pub(super) fn open_writer(path: &Path, options: &Options) -> Result<(Connection,
     let conn = connect(path, options.vfs.as_deref(), OpenFlags::empty())?;
     tune(&conn, options).map_err(storage)?;
     let head = load_head(&conn).map_err(storage)?;
-    conn.execute_batch("BEGIN IMMEDIATE").map_err(storage)?;
-    save_allocated(&conn, head.allocated).map_err(storage)?;
-    conn.execute_batch("COMMIT").map_err(storage)?;
+    seal(&conn, head.allocated).map_err(storage)?;
     Ok((conn, head))
+}
+
+/// Syncs the WAL, which SQLite only does with a commit that has something to write. Storing the same number again is
+/// nothing to write (a power cut on the fault filesystem showed it), so the row is removed first.
+fn seal(conn: &Connection, allocated: Seq) -> rusqlite::Result<()> {
+    conn.execute_batch("BEGIN IMMEDIATE; DELETE FROM sqlite_sequence WHERE name = 'events'")?;
+    save_allocated(conn, allocated)?;
+    conn.execute_batch("COMMIT")
 }
 
 pub(super) fn open_reader(path: &Path, vfs: Option<&str>) -> Result<Connection, LogError> {

@@ -9,6 +9,9 @@ mod file;
 mod reader;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use super::{Clock, CommitGate, EventLog, Head, LogError, ReadQuery, Ticket};
 use reader::Readers;
 use std::ops::ControlFlow;
@@ -47,8 +50,7 @@ pub enum CheckpointPolicy {
         /// Quiet time after which the rest is.
         idle: Duration,
     },
-    /// A replicator beside the server (Litestream). We never do, but for one case: after a failed commit, where only a
-    /// checkpoint makes sure that the disk has what the page cache shows.
+    /// A replicator beside the server (Litestream). We never do.
     Sidecar,
 }
 

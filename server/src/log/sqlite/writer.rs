@@ -2,8 +2,8 @@
 //!
 //! Duty: take what is queued, commit it as one group, and only then show and answer it.
 //! Invariants: sequences come from memory and grow in commit order; the head moves after COMMIT and before the replies.
-//! Danger: a storage error may leave a commit in the page cache that the disk never got. The connection is thrown away,
-//! and the next one proves the file by a full checkpoint before anything is read from it as fact (law 1).
+//! Danger: a failed commit may be in the page cache though the disk never got it, and no later fsync will write it.
+//! Whoever opens the WAL from scratch would find it there and take it for a fact, see [`Writer::renew`].
 
 use super::{CheckpointPolicy, Options, file, reader};
 use crate::log::place::{Placed, Rows, Taken, oversize, place};
@@ -50,8 +50,9 @@ impl Job {
 pub(super) struct Writer {
     path: Arc<PathBuf>,
     options: Options,
-    /// `None` after a storage error, until the file has been opened and proven again.
-    conn: Option<Connection>,
+    conn: Connection,
+    /// After a storage error, until there is a new connection.
+    broken: bool,
     head: watch::Sender<Head>,
     /// Whether the WAL may hold something that the database file does not.
     behind: bool,
@@ -69,7 +70,7 @@ impl Writer {
             conn.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(file::storage)?;
         head.send_replace(newest);
         let page_bytes = page_bytes.unsigned_abs();
-        Ok(Self { path, options, conn: Some(conn), head, behind: true, page_bytes })
+        Ok(Self { path, options, conn, broken: false, head, behind: true, page_bytes })
     }
 
     /// Works until the other end of the queue is gone and the queue is empty.
@@ -107,11 +108,9 @@ impl Writer {
     }
 
     fn serve(&mut self, group: Vec<Job>) {
+        let ready = if self.broken { self.renew() } else { Ok(()) };
         let before = *self.head.borrow();
-        let committed = self.ready().and_then(|()| match &self.conn {
-            Some(conn) => commit(conn, &group, before, &self.options),
-            None => Err(LogError::Closed),
-        });
+        let committed = ready.and_then(|()| commit(&self.conn, &group, before, &self.options));
         match committed {
             Ok((answers, head)) => {
                 count(&self.options.counters.commits, 1);
@@ -127,7 +126,10 @@ impl Writer {
             Err(why) => {
                 count(&self.options.counters.failures, 1);
                 tracing::error!(log = %self.path.display(), error = %why, "a group of pushes was not committed");
-                self.conn = None;
+                self.broken = true;
+                // At once, and not with the next push: until then a restart would find the failed commit. If the disk
+                // still refuses, the next push tries again.
+                let _ = self.renew();
                 for job in group {
                     let _ = job.reply.send(Err(why.clone()));
                 }
@@ -135,29 +137,23 @@ impl Writer {
         }
     }
 
-    /// Opens the file again after a storage error. A failed fsync may be reported once and forgotten, with the data
-    /// still in the page cache: what recovery finds there is not on disk just because the next fsync succeeds. Copying
-    /// it through a checkpoint writes and syncs it anew.
-    fn ready(&mut self) -> Result<(), LogError> {
-        if self.conn.is_some() {
-            return Ok(());
-        }
+    /// Replaces the connection after a storage error. The old one stays until the new one is there: it keeps the WAL
+    /// index, by which the failed commit does not exist, alive. So the new one does not recover that commit from the
+    /// page cache but writes its own first commit over it.
+    fn renew(&mut self) -> Result<(), LogError> {
+        // It may have been rolled back already; either way it must not hold the write lock any longer.
+        let _ = self.conn.execute_batch("ROLLBACK");
         let (conn, mut head) = file::open_writer(&self.path, &self.options)?;
-        match conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::TRUNCATE) {
-            Ok((0, 0)) => {}
-            Ok(_) => return Err(LogError::Storage("readers are in the way of proving the log".into())),
-            Err(e) => return Err(file::storage(e)),
-        }
         head.allocated = head.allocated.max(self.head.borrow().allocated);
+        self.conn = conn;
+        self.broken = false;
         self.head.send_replace(head);
-        self.conn = Some(conn);
         Ok(())
     }
 
     fn checkpoint_when_large(&mut self) {
         let CheckpointPolicy::Own { bytes, .. } = self.options.checkpoint else { return };
-        let Some(conn) = &self.conn else { return };
-        let Ok((frames, done)) = conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::NOOP) else {
+        let Ok((frames, done)) = self.conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::NOOP) else {
             return;
         };
         let waiting = u64::from((frames - done).max(0).unsigned_abs()) * self.page_bytes;
@@ -168,17 +164,16 @@ impl Writer {
 
     /// Never waits for readers. What they hold back stays for the next time.
     fn checkpoint(&mut self) {
-        let Some(conn) = &self.conn else {
-            self.behind = false;
-            return;
-        };
-        match conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE) {
+        match self.conn.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE) {
             Ok((frames, done)) => {
                 count(&self.options.counters.checkpoints, 1);
                 self.behind = done < frames;
             }
-            // Nothing is lost: the WAL keeps it all, and the next idle moment tries again.
-            Err(e) => tracing::warn!(log = %self.path.display(), error = %e, "a checkpoint failed"),
+            // Nothing is lost: the WAL keeps it all, and it is tried again after the next commit.
+            Err(e) => {
+                tracing::warn!(log = %self.path.display(), error = %e, "a checkpoint failed");
+                self.behind = false;
+            }
         }
     }
 }

@@ -1,0 +1,322 @@
+//! What is particular to the file: its forms, the reference's files, checkpoints, the queue. The laws are in `td-laws`.
+
+use super::*;
+use crate::log::{Outcome, Projects, ProjectsOptions};
+use rusqlite::Connection;
+use td_engine::event::NewEvent;
+use td_engine::id::{ActionId, DeviceId, ProjectId, Seq, SessionId};
+use td_engine::payload::Payload;
+use td_engine::taxonomy::{Action, EntityType};
+use td_engine::time::ClientTime;
+
+/// As the reference writes it, tabs and all.
+const REFERENCE_SCHEMA: &str = "CREATE TABLE events (
+\t\t\tserver_seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+\t\t\tdevice_id         TEXT NOT NULL,
+\t\t\tsession_id        TEXT NOT NULL,
+\t\t\tclient_action_id  INTEGER NOT NULL,
+\t\t\taction_type       TEXT NOT NULL,
+\t\t\tentity_type       TEXT NOT NULL,
+\t\t\tentity_id         TEXT NOT NULL,
+\t\t\tpayload           JSON NOT NULL,
+\t\t\tclient_timestamp  DATETIME NOT NULL,
+\t\t\tserver_timestamp  DATETIME DEFAULT CURRENT_TIMESTAMP,
+\t\t\tUNIQUE(device_id, session_id, client_action_id)
+\t\t);
+CREATE INDEX idx_events_entity ON events(entity_type, entity_id);";
+
+fn options() -> Options {
+    let now = ClientTime::parse("2026-11-21T09:53:18.7+02:00").expect("time");
+    Options::new(Arc::new(move || now))
+}
+
+fn push(n: i64) -> Push {
+    let event = NewEvent {
+        action_id: ActionId(n),
+        action: Action::Create,
+        entity_type: EntityType::stored("issues"),
+        entity_id: format!("td-{n}"),
+        payload: Some(Payload::stored(r#"{"new_data":{"title":"müsli"}}"#)),
+        client_time: ClientTime::parse("2026-11-21T09:53:18.700-05:00").expect("time"),
+    };
+    let device = DeviceId::new("d").expect("not empty");
+    Push { device, session: SessionId::new("s").expect("not empty"), events: vec![event] }
+}
+
+fn append(log: &SqliteLog, push: Push) -> Result<Vec<Outcome>, LogError> {
+    log.append(push).blocking_recv().expect("an answer")
+}
+
+fn accepted(seq: i64) -> Vec<Outcome> {
+    vec![Outcome::Accepted { seq: Seq(seq), moved: false }]
+}
+
+fn read(log: &SqliteLog) -> Result<Vec<LogEvent>, LogError> {
+    let mut events = Vec::new();
+    log.read(&ReadQuery { after: Seq(0), limit: 100, exclude: None }, &mut |event| {
+        events.push(event);
+        ControlFlow::Continue(())
+    })?;
+    Ok(events)
+}
+
+fn new_log(dir: &tempfile::TempDir, options: Options) -> (PathBuf, SqliteLog) {
+    let path = dir.path().join("events.db");
+    SqliteLog::create(&path, &options).expect("a file");
+    let log = SqliteLog::open(&path, options).expect("a log");
+    (path, log)
+}
+
+fn one<T: rusqlite::types::FromSql>(path: &Path, sql: &str) -> T {
+    Connection::open(path).and_then(|conn| conn.query_row(sql, [], |row| row.get(0))).expect(sql)
+}
+
+#[test]
+fn a_row_has_the_forms_of_the_reference() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (path, log) = new_log(&dir, options());
+    assert_eq!(append(&log, push(7)).expect("stored"), accepted(1));
+    drop(log);
+    let sql = "SELECT json_array(server_seq, device_id, session_id, client_action_id, action_type, entity_type, \
+               entity_id, typeof(payload), CAST(payload AS TEXT), client_timestamp, server_timestamp) FROM events";
+    assert_eq!(
+        one::<String>(&path, sql),
+        r#"[1,"d","s",7,"create","issues","td-7","blob","{\"new_data\":{\"title\":\"müsli\"}}","2026-11-21 09:53:18.7-05:00","2026-11-21 07:53:18"]"#
+    );
+    let ours = one::<String>(&path, "SELECT group_concat(sql, ';') FROM sqlite_master WHERE sql IS NOT NULL");
+    let words = |sql: &str| sql.split_whitespace().collect::<Vec<_>>().join(" ");
+    let reference = dir.path().join("reference.db");
+    Connection::open(&reference).and_then(|conn| conn.execute_batch(REFERENCE_SCHEMA)).expect("a file");
+    let theirs =
+        one::<String>(&reference, "SELECT group_concat(sql, ';') FROM sqlite_master WHERE sql IS NOT NULL");
+    assert_eq!(words(&ours), words(&theirs));
+}
+
+#[test]
+fn a_file_of_the_reference_is_taken_over_and_can_be_given_back() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("events.db");
+    let conn = Connection::open(&path).expect("a file");
+    conn.execute_batch(REFERENCE_SCHEMA).expect("schema");
+    conn.execute_batch(
+        r#"PRAGMA journal_mode = TRUNCATE;
+        INSERT INTO events VALUES
+          (1,'d','s',1,'create','issues','td-1',CAST('{"b": 1, "a": 2}' AS BLOB),'2026-03-01 10:00:01+00:00','2026-11-21 09:51:29'),
+          (3,'d','s',2,'frobnicate','issues','td-1','{"as":"text"}','2026-03-01T10:00:02Z','2026-11-21T09:51:30Z');
+        UPDATE sqlite_sequence SET seq = 7;"#,
+    )
+    .expect("rows");
+    drop(conn);
+    let log = SqliteLog::open(&path, options()).expect("taken over");
+    let head = log.head();
+    assert_eq!((head.seq, head.allocated, head.count), (Seq(3), Seq(7), 2));
+    assert_eq!(head.last_time.expect("a time").rfc3339n(), "2026-11-21T09:51:30Z");
+    let events = read(&log).expect("readable");
+    assert_eq!(events[1].action, "frobnicate", "an unknown word is for apply to judge");
+    assert_eq!(events[1].payload.as_str(), r#"{"as":"text"}"#);
+    let mut again = push(1);
+    again.events[0].payload = Some(Payload::stored(r#"{"a":2,"b":1}"#));
+    assert_eq!(append(&log, again).expect("answer"), [Outcome::Duplicate { seq: Some(Seq(1)) }]);
+    assert_eq!(append(&log, push(3)).expect("answer"), accepted(9));
+    drop(log);
+    assert_eq!(one::<String>(&path, "PRAGMA journal_mode"), "wal");
+    assert_eq!(one::<String>(&path, "PRAGMA journal_mode = DELETE"), "delete");
+    assert_eq!(one::<i64>(&path, "SELECT count(*) FROM events"), 3);
+    assert_eq!(one::<String>(&path, "PRAGMA integrity_check"), "ok");
+}
+
+#[test]
+fn a_file_that_is_no_log_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("events.db");
+    assert!(matches!(SqliteLog::open(&path, options()), Err(LogError::Missing)));
+    assert!(!path.exists(), "opening made a file");
+    std::fs::write(&path, "not a database, but long enough to look at").expect("a file");
+    assert!(matches!(SqliteLog::open(&path, options()), Err(LogError::Storage(_))));
+    std::fs::write(&path, "").expect("a file");
+    assert!(matches!(SqliteLog::open(&path, options()), Err(LogError::Storage(_))));
+}
+
+#[test]
+fn a_damaged_row_is_named() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (path, log) = new_log(&dir, options());
+    append(&log, push(1)).expect("stored");
+    append(&log, push(2)).expect("stored");
+    let spoil = "UPDATE events SET client_timestamp = 'yesterday' WHERE server_seq = 2";
+    Connection::open(&path).and_then(|conn| conn.execute(spoil, [])).expect("spoilt");
+    assert!(matches!(read(&log), Err(LogError::Damaged { seq: Seq(2), .. })));
+}
+
+#[test]
+fn a_lingering_reader_holds_up_no_push() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (_, log) = new_log(&dir, options());
+    (1..=3).for_each(|n| drop(append(&log, push(n)).expect("stored")));
+    let mut pushed = 0;
+    let query = ReadQuery { after: Seq(0), limit: 100, exclude: None };
+    let handed = log.read(&query, &mut |event| {
+        assert_eq!(append(&log, push(event.seq.0 + 3)).expect("stored").len(), 1);
+        pushed += 1;
+        ControlFlow::Continue(())
+    });
+    assert_eq!((handed.expect("readable"), pushed), (3, 3), "the page is of the moment it began");
+    assert_eq!(read(&log).expect("readable").len(), 6);
+}
+
+#[test]
+fn a_full_queue_says_busy_and_what_waited_shares_a_commit() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let options = Options { gate: Arc::new(CommitGate::new(1)), ..options() };
+    let (_, log) = new_log(&dir, options.clone());
+    let permit = options.gate.pass();
+    let mut tickets = Vec::new();
+    // One more than the queue holds may be with the writer already.
+    let busy = (1..=QUEUE as i64 + 2).find_map(|n| {
+        let mut ticket = log.append(push(n));
+        match ticket.try_recv() {
+            Ok(answer) => Some(answer),
+            Err(_) => {
+                tickets.push(ticket);
+                None
+            }
+        }
+    });
+    let Some(Err(LogError::Busy { retry_after })) = busy else { panic!("{busy:?}") };
+    assert_eq!(retry_after, Duration::from_secs(1));
+    assert!(tickets.len() >= QUEUE);
+    drop(permit);
+    for (n, ticket) in (1..).zip(tickets) {
+        assert_eq!(ticket.blocking_recv().expect("answer").expect("stored"), accepted(n));
+    }
+    let counts = options.counters.read();
+    assert!((1..=2).contains(&counts.commits), "{counts:?}");
+    assert_eq!(counts.pushes, counts.events);
+}
+
+#[test]
+fn slow_readers_keep_nobody_from_reading() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (_, log) = new_log(&dir, options());
+    append(&log, push(1)).expect("stored");
+    let (started, starts) = std::sync::mpsc::channel();
+    let (finish, wait) = std::sync::mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    std::thread::scope(|s| {
+        for _ in 0..6 {
+            let (log, started, wait) = (&log, started.clone(), &wait);
+            s.spawn(move || {
+                let query = ReadQuery { after: Seq(0), limit: 1, exclude: None };
+                log.read(&query, &mut |_| {
+                    started.send(()).expect("the test is there");
+                    let _ = lock(wait).recv();
+                    ControlFlow::Continue(())
+                })
+            });
+        }
+        (0..6).for_each(|_| starts.recv().expect("a reader begins"));
+        assert_eq!(read(&log).expect("readable").len(), 1);
+        drop(finish);
+    });
+}
+
+/// Waits for what the writer does on its own.
+#[allow(clippy::disallowed_methods, reason = "polls a condition with a limit")]
+fn until(condition: impl Fn() -> bool) -> bool {
+    (0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        condition()
+    })
+}
+
+#[test]
+fn an_idle_log_is_checkpointed_by_its_writer_and_keeps_its_wal() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let own = CheckpointPolicy::Own { bytes: u64::MAX, idle: Duration::from_millis(20) };
+    let (path, log) = new_log(&dir, Options { checkpoint: own, ..options() });
+    append(&log, push(1)).expect("stored");
+    let wal = path.with_extension("db-wal");
+    let in_file = || {
+        std::fs::read(&path)
+            .expect("a file")
+            .windows(5)
+            .any(|w| w == "müsli".as_bytes().get(..5).expect("long enough"))
+    };
+    assert!(until(in_file), "never checkpointed");
+    drop(log);
+    assert!(wal.metadata().expect("the WAL stays").len() > 0);
+}
+
+#[test]
+fn a_large_wal_is_checkpointed_under_load() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let own = CheckpointPolicy::Own { bytes: 100_000, idle: Duration::from_secs(3600) };
+    let options = Options { checkpoint: own, ..options() };
+    let (path, log) = new_log(&dir, options.clone());
+    (1..=200).for_each(|n| drop(append(&log, push(n)).expect("stored")));
+    drop(log);
+    assert!(options.counters.read().checkpoints >= 2);
+    let size = path.with_extension("db-wal").metadata().expect("the WAL stays").len();
+    assert!(size < 300_000, "the WAL grew to {size} bytes");
+}
+
+#[test]
+fn with_a_sidecar_nothing_of_ours_touches_the_database_file() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let options = Options { checkpoint: CheckpointPolicy::Sidecar, ..options() };
+    let (path, log) = new_log(&dir, options.clone());
+    drop(log);
+    let before = std::fs::read(&path).expect("a file");
+    for n in 1..=50 {
+        let log = SqliteLog::open(&path, options.clone()).expect("a log");
+        append(&log, push(n)).expect("stored");
+        assert_eq!(read(&log).expect("readable").len() as i64, n);
+    }
+    assert_eq!(std::fs::read(&path).expect("a file"), before);
+    assert_eq!(options.counters.read().checkpoints, 0);
+}
+
+fn project(n: u32) -> ProjectId {
+    ProjectId::parse(&format!("p_{n:016x}")).expect("well formed")
+}
+
+fn projects(dir: &tempfile::TempDir) -> Projects {
+    Projects::new(ProjectsOptions { dir: dir.path().to_owned(), most_open: 2, log: options() })
+        .expect("a folder")
+}
+
+#[test]
+fn open_logs_are_bounded_and_the_longest_unused_one_makes_room() {
+    use crate::log::Logs;
+    let dir = tempfile::tempdir().expect("a folder");
+    let projects = projects(&dir);
+    let first = projects.create(&project(1)).expect("a log");
+    let second = projects.create(&project(2)).expect("a log");
+    assert!(matches!(projects.create(&project(3)), Err(LogError::Busy { .. })), "both are in use");
+    assert!(matches!(projects.open(&project(2)), Ok(log) if Arc::ptr_eq(&log, &second)));
+    drop((first, second));
+    drop(projects.create(&project(3)).expect("room"));
+    let open = || (1..=3).filter(|n| projects.is_open(&project(*n))).collect::<Vec<_>>();
+    assert_eq!(open(), [2, 3]);
+    assert_eq!(projects.close_idle(Duration::from_secs(3600)), 0);
+    assert_eq!(projects.close_idle(Duration::ZERO), 2);
+    assert_eq!(open(), [0; 0]);
+    assert!(matches!(projects.open(&project(9)), Err(LogError::Missing)));
+    assert!(!dir.path().join(project(9).as_str()).exists());
+}
+
+#[test]
+fn a_start_clears_away_what_a_crash_left_of_creations_and_deletions() {
+    use crate::log::Logs;
+    let dir = tempfile::tempdir().expect("a folder");
+    drop(projects(&dir).create(&project(1)).expect("a log"));
+    for left in [".new-p_0000000000000002", ".gone-p_0000000000000003"] {
+        std::fs::create_dir(dir.path().join(left)).expect("a folder");
+        std::fs::write(dir.path().join(left).join("events.db"), "half").expect("a file");
+    }
+    let projects = projects(&dir);
+    let names = || std::fs::read_dir(dir.path()).expect("readable").count();
+    assert_eq!(names(), 1);
+    projects.delete(&project(1)).expect("deleted");
+    assert_eq!(names(), 0);
+}

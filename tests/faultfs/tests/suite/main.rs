@@ -1,0 +1,7 @@
+//! The event log on a disk that loses what was not synced.
+
+mod disk;
+mod failures;
+mod laws;
+mod logs;
+mod power;
