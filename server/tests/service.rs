@@ -65,6 +65,23 @@ fn the_router_has_the_manners_of_the_reference() {
 }
 
 #[test]
+fn the_table_of_routes_says_which_methods_each_has() {
+    let server = Server::start();
+    for route in td_server::http::ROUTES {
+        let path = route.path.replace("{id}", "p_0123456789abcdef").replace("{user}", "u_1");
+        let mut methods: Vec<&str> = route.methods.split(", ").collect();
+        methods.extend(methods.contains(&"GET").then_some("HEAD"));
+        methods.sort_unstable();
+        let answer = server.ask(&Ask::new("BREW", &path));
+        assert_eq!(
+            (answer.status, answer.header("allow")),
+            (405, Some(methods.join(", ").as_str())),
+            "{path}"
+        );
+    }
+}
+
+#[test]
 fn head_has_the_headers_of_get_and_the_epoch_is_on_v1_only() {
     let server = Server::start();
     let (get, head) = (server.ask(&Ask::get("/version")), server.ask(&Ask::new("HEAD", "/version")));
