@@ -163,6 +163,8 @@ fn only_an_error_that_says_so_is_tried_again() {
         let report = stage.apply(Faults::default()).unwrap();
         assert_eq!((report.exit, report.errors[0].tried.as_str()), (Exit::Failed, "Be odd"));
         assert_eq!(tries.load(std::sync::atomic::Ordering::SeqCst), attempts);
+        let undoable = status(&stage.dir, &stage.steps).unwrap().undoable;
+        assert_eq!(undoable, 1, "all attempts share the first before-image");
     }
 }
 
