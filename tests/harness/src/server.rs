@@ -218,7 +218,8 @@ impl Server {
         self.restart()
     }
 
-    fn live_path(&self) -> PathBuf {
+    /// Where the live view is.
+    pub fn live_path(&self) -> PathBuf {
         self.dir.join(self.project.as_str()).join("project.db")
     }
 
