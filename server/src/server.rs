@@ -51,7 +51,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The address.
-    #[error("cannot listen on {listen:?}: {source}")]
+    #[error("cannot listen on {listen}: {source}")]
     Listen {
         /// What was asked for.
         listen: Listen,

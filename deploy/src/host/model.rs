@@ -8,6 +8,7 @@ mod files;
 
 use super::{Clock, Commands, Detached, HostError, Look, Ports, ProcessId, Program, Queries, Ran, Signal};
 use crate::facts::Facts;
+use crate::fault::Crash;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -56,13 +57,23 @@ pub struct Process {
     pub args: Vec<String>,
 }
 
-/// When an injected fault strikes.
+/// What an injected fault does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
-    /// Nothing has happened.
-    Before,
-    /// It has happened, but the answer is lost.
-    After,
+pub enum Strike {
+    /// An error; nothing has happened.
+    ErrorBefore,
+    /// An error, but it has happened: the answer is lost.
+    ErrorAfter,
+    /// The program dies ([`Crash`] unwinds) before it happens.
+    CrashBefore,
+    /// The program dies after it has happened.
+    CrashAfter,
+}
+
+impl Strike {
+    /// All of them.
+    pub const ALL: &'static [Strike] =
+        &[Self::ErrorBefore, Self::ErrorAfter, Self::CrashBefore, Self::CrashAfter];
 }
 
 struct State {
@@ -72,7 +83,7 @@ struct State {
     now: Duration,
     next_pid: u32,
     operations: u32,
-    fault: Option<(u32, When)>,
+    fault: Option<(u32, Strike)>,
 }
 
 /// The machine.
@@ -146,14 +157,14 @@ impl ModelHost {
         world
     }
 
-    /// From now on, the `n`-th changing operation (from 1) fails.
-    pub fn fail_at(&self, n: u32, when: When) {
+    /// From now on, the `n`-th changing operation (from 1) is struck.
+    pub fn strike_at(&self, n: u32, strike: Strike) {
         let mut state = self.lock();
         state.operations = 0;
-        state.fault = Some((n, when));
+        state.fault = Some((n, strike));
     }
 
-    /// No more faults. Says how many changing operations there were since the last call or `fail_at`.
+    /// No more faults. Says how many changing operations there were since the last call or `strike_at`.
     pub fn calm(&self) -> u32 {
         let mut state = self.lock();
         state.fault = None;
@@ -181,12 +192,17 @@ impl ModelHost {
     ) -> Result<T, HostError> {
         let mut state = self.lock();
         state.operations += 1;
-        let strikes = state.fault.filter(|(n, _)| *n == state.operations).map(|(_, when)| when);
+        let strike = state.fault.filter(|(n, _)| *n == state.operations).map(|(_, strike)| strike);
         let injected = || HostError::Io { op, path: path.into(), why: "injected".into() };
-        match strikes {
-            Some(When::Before) => Err(injected()),
-            Some(When::After) => f(&mut state).and(Err(injected())),
+        match strike {
             None => f(&mut state),
+            Some(Strike::ErrorBefore) => Err(injected()),
+            Some(Strike::ErrorAfter) => f(&mut state).and(Err(injected())),
+            Some(Strike::CrashBefore) => std::panic::resume_unwind(Box::new(Crash)),
+            Some(Strike::CrashAfter) => {
+                let _ = f(&mut state);
+                std::panic::resume_unwind(Box::new(Crash))
+            }
         }
     }
 }

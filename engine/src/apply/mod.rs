@@ -1,6 +1,6 @@
 //! The one apply routine: what an event does to the rows.
 //!
-//! Duty: server view, snapshot, pulled page and local change all go through [`apply_event`], and get what a stock peer
+//! Duty: server view, snapshot, pulled page and local change all go through `apply_event`, and get what a stock peer
 //! gets from the same event (replace with cascades, partial diff, orphan rule, cycle rule).
 //! Invariant: the result depends on the rows and the event alone. An event that fails leaves nothing behind.
 //! Danger: foreign keys must be on; `INSERT OR REPLACE` takes children along, on every copy or on none.
@@ -14,7 +14,6 @@ mod write;
 pub use outcome::{Applied, ApplyError, Change, How, Outcome, Reason, Removal};
 pub(crate) use parts::{Half, Parts};
 pub(crate) use value::stored_value;
-pub(crate) use write::find_row;
 
 use crate::db::{Catalog, Table, Write};
 use crate::event::{LogEvent, NewEvent};

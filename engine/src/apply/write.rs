@@ -6,7 +6,7 @@ use super::parts::{Half, Parts, difference};
 use super::value::stored_value;
 use crate::db::{Catalog, Row, Table, quoted};
 use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, ToSql, params_from_iter};
+use rusqlite::{Connection, ErrorCode, ToSql, params_from_iter};
 use serde_json::{Map, Value as Json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -272,7 +272,7 @@ impl<'w> Writer<'w> {
     }
 
     fn find(&self, table: &Table, id: &str) -> rusqlite::Result<Option<Row>> {
-        find_row(self.conn, table, id)
+        table.row(self.conn, id)
     }
 
     pub fn rows(
@@ -300,10 +300,4 @@ impl<'w> Writer<'w> {
     fn applied(&mut self) -> Outcome {
         Outcome::Applied { note: self.note.take() }
     }
-}
-
-/// A row by id.
-pub(crate) fn find_row(conn: &Connection, table: &Table, id: &str) -> rusqlite::Result<Option<Row>> {
-    let width = table.columns.len();
-    conn.prepare_cached(&table.find)?.query_row([id], |r| Row::read(r, width)).optional()
 }

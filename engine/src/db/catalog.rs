@@ -5,8 +5,8 @@
 use super::row::Row;
 use crate::taxonomy::{SYNCED, WORK_SESSION_LOCAL};
 use crate::time::ClientTime;
-use rusqlite::Connection;
 use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension};
 
 /// Tables of one device whose rows hang on synced rows, so that a cascade reaches them.
 const LOCAL_CHILDREN: [&str; 2] = ["git_snapshots", "issue_session_history"];
@@ -93,6 +93,12 @@ impl Table {
     /// Position of a column.
     pub fn column_index(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|c| c.name == name)
+    }
+
+    /// One row.
+    pub fn row(&self, conn: &Connection, id: &str) -> rusqlite::Result<Option<Row>> {
+        let width = self.columns.len();
+        conn.prepare_cached(&self.find)?.query_row([id], |r| Row::read(r, width)).optional()
     }
 
     /// The rows by id, without the built-in board.

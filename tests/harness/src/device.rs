@@ -21,6 +21,9 @@ use td_engine::id::ProjectId;
 use td_engine::time::ClientTime;
 use td_faultfs::kill::Folder;
 
+/// Tries for one change. A refusal is rare, so more in a row mean that writing is broken.
+const TRIES: usize = 12;
+
 /// What a device was asked to change and said it had.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Made {
@@ -38,6 +41,15 @@ pub struct Made {
     pub time: ClientTime,
 }
 
+/// When the program of a device is killed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Death {
+    /// At which write.
+    pub at: Option<u32>,
+    /// At which write of the restart once more.
+    pub again_at: Option<u32>,
+}
+
 /// One device.
 pub struct Device {
     /// Which.
@@ -48,6 +60,10 @@ pub struct Device {
     pub made: BTreeMap<i64, Made>,
     /// Deaths so far.
     pub deaths: u32,
+    /// What it is to do instead of random changes.
+    pub recording: Option<emit::Actions>,
+    /// Changes of the recording that its rows refused, by reason.
+    pub refused: BTreeMap<String, u64>,
     base: PathBuf,
     disk: Folder,
     project: Option<Project>,
@@ -66,8 +82,17 @@ impl Device {
         let base = dir.join(format!("device-{index}"));
         std::fs::create_dir_all(&base)?;
         let disk = Folder::watch(&base)?;
-        let mut device =
-            Self { index, mind, made: BTreeMap::new(), deaths: 0, base, disk, project: None };
+        let mut device = Self {
+            index,
+            mind,
+            made: BTreeMap::new(),
+            deaths: 0,
+            recording: None,
+            refused: BTreeMap::new(),
+            base,
+            disk,
+            project: None,
+        };
         if let Some(n) = dies_at {
             device.disk.kill_after(n);
             let _ = device.set_up(project);
@@ -101,27 +126,25 @@ impl Device {
         self.project.as_mut().ok_or_else(|| anyhow::anyhow!("the device is off"))
     }
 
-    /// Lets the product do something, perhaps killing it at a write. The project is open again afterwards. `None` if
-    /// it was killed.
+    /// Lets the product do something, perhaps killing it at a write. The project is open again afterwards. Returns
+    /// what the product last said, and whether it was killed.
     pub fn act<R>(
         &mut self,
-        dies_at: Option<u32>,
-        again_at: Option<u32>,
+        death: Death,
         work: impl FnOnce(&mut Project) -> R,
-    ) -> anyhow::Result<Option<R>> {
-        if let Some(n) = dies_at {
+    ) -> anyhow::Result<(R, bool)> {
+        if let Some(n) = death.at {
             self.disk.kill_after(n);
         }
         let result = work(self.project()?);
         if !self.disk.is_dead() {
             self.disk.revive();
-            return Ok(Some(result));
+            return Ok((result, false));
         }
         self.deaths += 1;
         self.project = None;
         self.disk.revive();
-        if let Some(n) = again_at {
-            // The restart is cut short as well.
+        if let Some(n) = death.again_at {
             self.disk.kill_after(n);
             if self.open().is_err() || self.disk.is_dead() {
                 self.deaths += 1;
@@ -130,7 +153,7 @@ impl Device {
             self.disk.revive();
         }
         self.open().context("opening the project after a kill")?;
-        Ok(None)
+        Ok((result, true))
     }
 
     fn open(&mut self) -> anyhow::Result<()> {
@@ -139,40 +162,74 @@ impl Device {
         self.log_in()
     }
 
-    /// Makes one local change, through the product's verbs or its recording door. Returns what it was.
-    pub fn write(&mut self, seed: u64, dies_at: Option<u32>, again_at: Option<u32>) -> anyhow::Result<String> {
+    /// Makes one local change: the next of its recording if it has one, else one that its rows permit. Whoever was
+    /// refused, or killed before the change was made, tries again. Returns what happened.
+    pub fn write(&mut self, seed: u64, death: Death) -> anyhow::Result<Vec<String>> {
         let mut random = Random::new(seed);
-        let mut asked = None;
-        let done = self.act(dies_at, again_at, |project| {
-            let store = &mut project.store;
-            if random.chance(35) {
-                by_verb(store, &mut random).map_err(anyhow::Error::from)
-            } else {
-                let change = emit::compose(store, &mut random)?;
-                let done = record(store, &change);
-                asked = Some(change);
-                Ok(done?)
+        let (mut words, mut death) = (Vec::new(), death);
+        for _ in 0..TRIES {
+            let (word, made) = self.try_to_write(&mut random, std::mem::take(&mut death))?;
+            words.push(word);
+            if made {
+                return Ok(words);
             }
-        })?;
-        let survived = done.is_some();
-        let word = match (done, &asked) {
-            (Some(Ok(())), Some(change)) => format!("{} {} {}", change.verb, change.entity_type, change.entity_id),
-            (Some(Ok(())), None) => "by a verb of td".into(),
-            (Some(Err(why)), _) => format!("refused: {why}"),
-            (None, _) => "killed".into(),
-        };
-        let made = self.note(if survived { asked.as_ref() } else { None })?;
-        if word.starts_with("refused") && made > 0 {
-            anyhow::bail!("a change was refused and recorded: {word}");
         }
-        Ok(word)
+        anyhow::bail!("no change was taken in {TRIES} tries: {}", words.join("; "))
+    }
+
+    /// Whether the change was made, or given up because the recording says so.
+    fn try_to_write(&mut self, random: &mut Random, death: Death) -> anyhow::Result<(String, bool)> {
+        let recorded = self.recording.as_ref().and_then(|queue| queue.front().cloned());
+        let mut asked = recorded.clone();
+        let (done, was_killed) = self.act(death, |project| {
+            let store = &mut project.store;
+            if asked.is_none() && random.chance(35) {
+                return by_verb(store, random).map_err(anyhow::Error::from);
+            }
+            let change = asked.take().map_or_else(|| emit::compose(store, random), Ok)?;
+            let done = record(store, &change);
+            asked = Some(change);
+            Ok(done?)
+        })?;
+        let made = self.note(asked.as_ref().filter(|_| !was_killed))?;
+        let word = match &done {
+            Ok(()) => {
+                anyhow::ensure!(
+                    !made.is_empty(),
+                    "a change was made and is not in the action log: {asked:?}"
+                );
+                made.join(", ")
+            }
+            Err(_) if was_killed => {
+                if made.is_empty() {
+                    "killed".into()
+                } else {
+                    made.join(", ")
+                }
+            }
+            Err(why) => {
+                anyhow::ensure!(made.is_empty(), "a change was refused ({why}) and recorded: {made:?}");
+                format!("refused: {why}")
+            }
+        };
+        let mut is_over = !made.is_empty();
+        if recorded.is_some() && (is_over || !was_killed) {
+            self.recording.as_mut().map(|queue| queue.pop_front());
+            if let Err(why) = done
+                && !is_over
+            {
+                *self.refused.entry(why.to_string()).or_default() += 1;
+                is_over = true;
+            }
+        }
+        Ok((word, is_over))
     }
 
     /// Takes down the actions that are new in the action log.
-    fn note(&mut self, asked: Option<&Change>) -> anyhow::Result<usize> {
+    fn note(&mut self, asked: Option<&Change>) -> anyhow::Result<Vec<String>> {
         let known = self.made.last_key_value().map_or(0, |(rowid, _)| *rowid);
         let rows = actions(&self.project()?.store, known)?;
-        let count = rows.len();
+        let mut made = Vec::new();
         for (rowid, row, _) in rows {
             if let Some(change) = asked {
                 let null = |half: &Option<Json>| half.clone().unwrap_or(Json::Object(Default::default()));
@@ -181,9 +238,10 @@ impl Device {
                     && row.previous == null(&change.previous);
                 anyhow::ensure!(same, "asked for {change:?}, recorded {row:?}");
             }
+            made.push(format!("{rowid}: {} {} {}", row.verb, row.entity_type, row.entity_id));
             self.made.insert(rowid, row);
         }
-        Ok(count)
+        Ok(made)
     }
 
     /// The action log: number, change, sequence.
@@ -208,7 +266,9 @@ fn by_verb(store: &mut Store, random: &mut Random) -> Result<(), WriteError> {
     match random.below(6) {
         0 if issues.len() < 12 => {
             let title = format!("Task {}", random.below(100));
-            store.create_issue(NewIssue { title, points: 3, parent_id: issue.id, ..NewIssue::default() }).map(drop)
+            store
+                .create_issue(NewIssue { title, points: 3, parent_id: issue.id, ..NewIssue::default() })
+                .map(drop)
         }
         1 => store.close_issue(&issue.id, Some("done")).map(drop),
         2 => store.delete_issue(&issue.id).map(drop),

@@ -57,6 +57,9 @@ const MENU: &[(usize, Compose)] = &[
     (1, |d| d.note_restore()),
 ];
 
+/// Changes that wait for their device.
+pub type Actions = std::collections::VecDeque<Change>;
+
 /// A change that the rows of `store` permit. There always is one: an issue can be created any time.
 pub fn compose(store: &Store, random: &mut Random) -> rusqlite::Result<Change> {
     let now = store.ambient().now().fixed_utc();
@@ -78,8 +81,20 @@ pub fn compose(store: &Store, random: &mut Random) -> rusqlite::Result<Change> {
     draft.new_issue()
 }
 
-const WORDS: &[&str] =
-    &["path", "shed", "pond", "lamp", "müsli", "50%", "it's", "\"quoted\"", "水", "emoji🙂", "a\\b", "<b>&amp;"];
+const WORDS: &[&str] = &[
+    "path",
+    "shed",
+    "pond",
+    "lamp",
+    "müsli",
+    "50%",
+    "it's",
+    "\"quoted\"",
+    "水",
+    "emoji🙂",
+    "a\\b",
+    "<b>&amp;",
+];
 
 /// Columns that payloads spell as true and false.
 const FLAGS: [&str; 5] = ["minor", "is_builtin", "self_review", "pinned", "archived"];
@@ -161,7 +176,8 @@ impl Draft<'_> {
 
     fn new_issue(&mut self) -> rusqlite::Result<Change> {
         let (id, now, session) = (self.id("td-", 6), self.now.clone(), self.session());
-        let parent = if self.random.chance(30) { self.live_issue()?.unwrap_or_default() } else { String::new() };
+        let parent =
+            if self.random.chance(30) { self.live_issue()?.unwrap_or_default() } else { String::new() };
         let fields = json!({
             "id": id, "title": self.text(), "description": if self.random.chance(50) { self.text() } else { String::new() },
             "status": "open", "type": self.one_of(&["bug", "feature", "task", "epic", "chore"]),
@@ -303,7 +319,9 @@ impl Draft<'_> {
     }
 
     fn position(&mut self) -> rusqlite::Result<Option<Change>> {
-        let (Some(board), Some(issue)) = (self.any("boards", "1")?, self.live_issue()?) else { return Ok(None) };
+        let (Some(board), Some(issue)) = (self.any("boards", "1")?, self.live_issue()?) else {
+            return Ok(None);
+        };
         let id = pair_id("bip_", &[&board, &issue]);
         let position = i64::try_from(self.random.below(8)).unwrap_or(0) * 65_536;
         let fields = json!({"id": id, "board_id": board, "issue_id": issue, "position": position, "added_at": self.now});
@@ -359,7 +377,9 @@ impl Draft<'_> {
     }
 
     fn tag(&mut self) -> rusqlite::Result<Option<Change>> {
-        let (Some(ws), Some(issue)) = (self.any("work_sessions", "1")?, self.live_issue()?) else { return Ok(None) };
+        let (Some(ws), Some(issue)) = (self.any("work_sessions", "1")?, self.live_issue()?) else {
+            return Ok(None);
+        };
         let id = pair_id("wsi_", &[&ws, &issue]);
         let fields = json!({"id": id, "work_session_id": ws, "issue_id": issue, "tagged_at": self.now});
         Ok(Some(with_verb("work_session_tag", "work_session_issues", &id, None, Some(fields))))

@@ -77,9 +77,15 @@ fn row(world: &World, detailed: bool, out: &mut String) -> std::fmt::Result {
     }
     out.push_str("<tr><td colspan=8>");
     if let Some(failure) = &world.failure {
-        write!(out, "<pre>{}\n\n{}</pre>", escape(&failure.problems.join("\n")), escape(&failure.story.join("\n")))?;
+        write!(
+            out,
+            "<pre>{}\n\n{}</pre>",
+            escape(&failure.problems.join("\n")),
+            escape(&failure.story.join("\n"))
+        )?;
     }
-    let shown = if world.failure.is_some() { world.conflicts.len() } else { SHOWN.min(world.conflicts.len()) };
+    let shown =
+        if world.failure.is_some() { world.conflicts.len() } else { SHOWN.min(world.conflicts.len()) };
     write!(out, "<details><summary>{} conflicts</summary><table>", world.conflicts.len())?;
     out.push_str("<tr><th>what<th>how<th>lost<th>stands");
     for c in &world.conflicts[..shown] {
@@ -97,8 +103,12 @@ fn row(world: &World, detailed: bool, out: &mut String) -> std::fmt::Result {
     }
     out.push_str("</table>");
     if shown < world.conflicts.len() {
-        write!(out, "<p>and {} more: <code>td-harness worlds --count 1 --seed {} --html FILE</code>",
-            world.conflicts.len() - shown, world.seed)?;
+        write!(
+            out,
+            "<p>and {} more: <code>td-harness worlds --count 1 --seed {} --html FILE</code>",
+            world.conflicts.len() - shown,
+            world.seed
+        )?;
     }
     out.push_str("</details>");
     Ok(())
@@ -149,12 +159,7 @@ mod tests {
             winner: nasty.into(),
         };
         let failure = Failure { problems: vec![nasty.into()], story: vec![nasty.into()], steps: 1, of: 2 };
-        let world = World {
-            seed: 5,
-            conflicts: vec![lost],
-            failure: Some(failure),
-            ..World::default()
-        };
+        let world = World { seed: 5, conflicts: vec![lost], failure: Some(failure), ..World::default() };
         let size = Size { devices: 3, events: 1 };
         let run = Run { seed: 5, size, threads: 1, took: Duration::from_secs(1), worlds: vec![world] };
         let page = page(&run);

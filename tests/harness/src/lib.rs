@@ -6,6 +6,7 @@
 //! Danger: an oracle that compares a program with itself. So what was asked for is kept here, outside the product,
 //! and compared with what the log and the rows say in the end.
 
+pub mod busy;
 pub mod device;
 pub mod emit;
 pub mod html;

@@ -5,10 +5,13 @@ use clap::{Args, Parser, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use td_harness::html;
+use std::time::Instant;
+use td_harness::busy::{self, LogReport, Recording};
+use td_harness::emit::Actions;
 use td_harness::report::{Run, World};
-use td_harness::run::{Plan, worlds};
-use td_harness::script::Size;
+use td_harness::run::{Plan, scratch, worlds};
+use td_harness::script::{Script, Size};
+use td_harness::{html, world};
 
 /// Simulated devices and one server in this process; every copy must end equal and nothing may be lost.
 #[derive(Parser)]
@@ -22,6 +25,25 @@ struct Cli {
 enum Verb {
     /// Random worlds. Ends with `N passed, M failed`; exit code 1 if any failed
     Worlds(Worlds),
+    /// A recorded project: its server's log (events.jsonl) read by devices, or its people's action logs
+    /// (*.actions.jsonl, one device each) made again in bad weather
+    Busy(Busy),
+}
+
+#[derive(Args)]
+struct Busy {
+    /// One log, or one action log per device
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Seed of the weather
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print every step
+    #[arg(short, long)]
+    verbose: bool,
+    /// Print one JSON object instead
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -63,7 +85,64 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let Verb::Worlds(asked) = cli.verb;
+    match cli.verb {
+        Verb::Worlds(asked) => run_worlds(asked),
+        Verb::Busy(asked) => run_busy(&asked),
+    }
+}
+
+fn run_busy(asked: &Busy) -> anyhow::Result<ExitCode> {
+    let scratch = scratch()?;
+    let mut actions = Vec::new();
+    for file in &asked.files {
+        match busy::read(file)? {
+            Recording::Actions(list) => actions.push(list),
+            Recording::Log(events) => {
+                anyhow::ensure!(asked.files.len() == 1, "a log is replayed alone");
+                return tell_log(&busy::replay(&events, scratch.path())?, asked.json);
+            }
+        }
+    }
+    let size = Size { devices: actions.len(), events: actions.iter().map(Actions::len).sum() };
+    let started = Instant::now();
+    let script = Script::of(asked.seed, size);
+    let mut world = world::replayed(&script, scratch.path(), asked.verbose, &actions);
+    world.seed = asked.seed;
+    let run = Run { seed: asked.seed, size, threads: 1, took: started.elapsed(), worlds: vec![world] };
+    if asked.json {
+        println!("{}", run.json());
+    } else {
+        println!("seed: {}", asked.seed);
+        tell(&run.worlds[0], size);
+        for (why, times) in &run.worlds[0].refused {
+            println!("figure: refused {times}: {why}");
+        }
+        sum_up(&run);
+    }
+    Ok(if run.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn tell_log(report: &LogReport, json: bool) -> anyhow::Result<ExitCode> {
+    let failed = usize::from(!report.problems.is_empty());
+    if json {
+        println!("{}", serde_json::to_string(report)?);
+    } else {
+        for problem in &report.problems {
+            println!("FAILED: {problem}");
+        }
+        println!(
+            "figure: {} events, {} conflicts, digest {}",
+            report.events, report.conflicts, report.digest
+        );
+        for (reason, times) in &report.recorded {
+            println!("figure: {times} events recorded as {reason}");
+        }
+        println!("{} passed, {failed} failed", 1 - failed);
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn run_worlds(asked: Worlds) -> anyhow::Result<ExitCode> {
     let seed = asked.seed.unwrap_or_else(|| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         now.map_or(1, |d| u64::from(d.subsec_nanos()) ^ d.as_secs() << 20)

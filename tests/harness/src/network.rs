@@ -73,7 +73,9 @@ impl Network {
         self.under_way.replace(later);
         let due: Vec<(u32, PushRequest)> = due;
         for (_, request) in due {
-            self.trace.tell(|| format!("  {} delayed events of {} arrive", request.events.len(), request.device_id));
+            self.trace.tell(|| {
+                format!("  {} delayed events of {} arrive", request.events.len(), request.device_id)
+            });
             let _ = self.take(&request);
             self.revive()?;
         }
@@ -96,7 +98,8 @@ impl Network {
                 let key = (request.device_id.to_string(), request.session_id.to_string(), action.0, digest);
                 let before = *self.said.borrow_mut().entry(key).or_insert(seq);
                 if before != seq {
-                    let line = format!("action {} of {} was at {before}, is at {seq}", action.0, request.device_id);
+                    let line =
+                        format!("action {} of {} was at {before}, is at {seq}", action.0, request.device_id);
                     self.broken.borrow_mut().push(line);
                 }
             }
@@ -117,6 +120,15 @@ impl Network {
             self.broken.borrow_mut().push(format!("the server does not start again: {why:#}"));
             offline("the server does not start again")
         })
+    }
+
+    /// A question without effect meets only the fates that need none; the others wait for what comes next.
+    fn greeting(&self) {
+        let mut fates = self.fates.borrow_mut();
+        let plain = [Fate::RequestLost, Fate::Busy, Fate::Foreign, Fate::ServerDiesBefore];
+        if fates.front().is_some_and(|next| !plain.contains(next)) {
+            fates.push_front(Fate::Clear);
+        }
     }
 
     /// One call, with whatever happens to it. `queue` puts a copy of the request under way.
@@ -151,7 +163,10 @@ impl Network {
                 });
             }
             Fate::Foreign => {
-                return Err(TransportError::Foreign { url: "harness".into(), why: "a captive portal".into() });
+                return Err(TransportError::Foreign {
+                    url: "harness".into(),
+                    why: "a captive portal".into(),
+                });
             }
             Fate::ServerDiesBefore => {
                 self.server.kill();
@@ -203,13 +218,16 @@ impl Transport for Network {
     fn pull(&self, _: &ProjectId, after: Seq, limit: u32) -> Result<PullPage, TransportError> {
         let answer = self.call("pull", || self.server.pull(after, limit, self.page.get()), |_| {});
         self.trace.tell(|| match &answer {
-            Ok(page) => format!("  pull after {after}: {} events up to {}", page.events.len(), page.last_server_seq),
+            Ok(page) => {
+                format!("  pull after {after}: {} events up to {}", page.events.len(), page.last_server_seq)
+            }
             Err(e) => format!("  pull after {after}: {e}"),
         });
         answer
     }
 
     fn status(&self, _: &ProjectId) -> Result<RemoteStatus, TransportError> {
+        self.greeting();
         self.call("status", || self.server.status(), |_| {})
     }
 

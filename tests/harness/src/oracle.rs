@@ -50,14 +50,23 @@ struct Facts {
 
 /// Judges a world that has settled.
 pub fn judge(world: &mut World) -> anyhow::Result<Seen> {
+    let mut seen = compare(world)?;
+    seen.problems.extend(ledger(&mut world.devices, &world.network.server.events()?)?);
+    Ok(seen)
+}
+
+/// Compares all copies, whoever wrote the log.
+pub fn compare(world: &mut World) -> anyhow::Result<Seen> {
     let events = world.network.server.events()?;
     let mut problems = world.network.broken_promises();
     let fresh = replay(&events, 1_000)?;
     let truth = facts("a fresh replay", &fresh)?;
     problems.extend(second::opinion(&events, &fresh)?);
 
-    let by_one = replay(&events, 1)?;
-    differences(&truth, &facts("a replay in pages of 1", &by_one)?, &mut problems);
+    for page in [1, 7] {
+        let other = replay(&events, page)?;
+        differences(&truth, &facts(&format!("a replay in pages of {page}"), &other)?, &mut problems);
+    }
     let live = world.network.server.live_view()?;
     differences(&truth, &facts("the live view", &live)?, &mut problems);
     drop(live);
@@ -73,15 +82,18 @@ pub fn judge(world: &mut World) -> anyhow::Result<Seen> {
         if status.pending != 0 || !status.rejected.is_empty() || status.cursor != Some(truth.at) {
             problems.push(format!(
                 "{name} is not done: {} pending, {} rejected, cursor {:?} of {}",
-                status.pending, status.rejected.len(), status.cursor, truth.at
+                status.pending,
+                status.rejected.len(),
+                status.cursor,
+                truth.at
             ));
         }
         if status.digest.as_ref().map(|d| &d.value) != Some(&truth.digest) {
-            problems.push(format!("{name} reports digest {:?}, a replay has {}", status.digest, truth.digest));
+            problems
+                .push(format!("{name} reports digest {:?}, a replay has {}", status.digest, truth.digest));
         }
         differences(&truth, &facts(&name, device.project()?.store.db())?, &mut problems);
     }
-    problems.extend(ledger(&mut world.devices, &events)?);
     Ok(Seen {
         problems,
         conflicts: truth.conflicts.iter().map(lost).collect(),
@@ -114,14 +126,19 @@ pub fn probe(world: &mut World, index: usize) -> anyhow::Result<()> {
     write.commit()?;
     let mut problems = Vec::new();
     let name = format!("device {index}");
-    differences(&facts("log and outstanding changes", &expected)?, &facts(&name, device.project()?.store.db())?, &mut problems);
+    differences(
+        &facts("log and outstanding changes", &expected)?,
+        &facts(&name, device.project()?.store.db())?,
+        &mut problems,
+    );
     anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));
     Ok(())
 }
 
 /// The event that a change must have become. Composed here, not by the client.
 fn event(number: i64, made: &Made) -> anyhow::Result<Box<NewEvent>> {
-    let halves = serde_json::json!({"new_data": made.new, "previous_data": made.previous, "schema_version": 1});
+    let halves =
+        serde_json::json!({"new_data": made.new, "previous_data": made.previous, "schema_version": 1});
     Ok(Box::new(NewEvent {
         action_id: ActionId(number),
         action: action_of_local_verb(&made.verb),
@@ -142,7 +159,8 @@ fn ledger(devices: &mut [Device], events: &[LogEvent]) -> anyhow::Result<Vec<Str
     let mut explained = BTreeSet::new();
     for device in devices {
         let id = device.project()?.store.device().id.clone();
-        let actions: BTreeMap<_, _> = device.actions()?.into_iter().map(|(n, made, seq)| (n, (made, seq))).collect();
+        let actions: BTreeMap<_, _> =
+            device.actions()?.into_iter().map(|(n, made, seq)| (n, (made, seq))).collect();
         for (number, made) in &device.made {
             let name = format!("device {}: action {number} ({} {})", device.index, made.verb, made.entity_id);
             let Some((kept, seq)) = actions.get(number) else {
@@ -226,11 +244,19 @@ fn differences(truth: &Facts, other: &Facts, problems: &mut Vec<String>) {
     if truth.digest != other.digest || truth.lines != other.lines {
         problems.push(format!("{pair} differ: digest {} and {}", &other.digest[..12], &truth.digest[..12]));
         let (a, b): (BTreeSet<_>, BTreeSet<_>) = (other.lines.iter().collect(), truth.lines.iter().collect());
-        problems.extend(a.difference(&b).take(LINES).map(|l| format!("  only in {}: {}", other.name, l.trim_end())));
-        problems.extend(b.difference(&a).take(LINES).map(|l| format!("  only in {}: {}", truth.name, l.trim_end())));
+        problems.extend(
+            a.difference(&b).take(LINES).map(|l| format!("  only in {}: {}", other.name, l.trim_end())),
+        );
+        problems.extend(
+            b.difference(&a).take(LINES).map(|l| format!("  only in {}: {}", truth.name, l.trim_end())),
+        );
     }
     if truth.conflicts != other.conflicts {
-        problems.push(format!("{pair} keep other conflicts: {} and {}", other.conflicts.len(), truth.conflicts.len()));
+        problems.push(format!(
+            "{pair} keep other conflicts: {} and {}",
+            other.conflicts.len(),
+            truth.conflicts.len()
+        ));
     }
     if truth.skipped != other.skipped {
         problems.push(format!("{pair} skip other events: {:?} and {:?}", other.skipped, truth.skipped));

@@ -16,6 +16,8 @@ pub struct World {
     pub logged: usize,
     /// Faults that struck, by kind.
     pub faults: BTreeMap<&'static str, u64>,
+    /// Recorded changes that a device's rows refused, by reason.
+    pub refused: BTreeMap<String, u64>,
     /// Conflicts, as every copy has them.
     pub conflicts: Vec<Lost>,
     /// Events that had no effect, or not all of it, as every copy has them.

@@ -53,7 +53,8 @@ pub fn worlds(plan: &Plan, seen: impl Fn(&World) + Sync) -> anyhow::Result<Run> 
                     let mut world = one(seed, plan.size, &dir, plan.tells);
                     if world.failure.is_some() && failed.fetch_add(1, Ordering::SeqCst) < SHRUNK {
                         let script = Script::of(seed, plan.size);
-                        world.failure = Some(shortest(script, &dir, world.failure.take().unwrap_or_default()));
+                        world.failure =
+                            Some(shortest(script, &dir, world.failure.take().unwrap_or_default()));
                     }
                     seen(&world);
                     done.lock().unwrap_or_else(PoisonError::into_inner).push((index, world));
@@ -129,8 +130,11 @@ fn shortest(script: Script, dir: &Path, first: Failure) -> Failure {
         Some(failure) => Failure { story: end.story, steps: best.steps.len(), of, ..failure },
         // Not the same twice: say so, that is worse than any story.
         None => Failure {
-            problems: [first.problems, vec!["and it did not fail again: something is not decided by the seed".into()]]
-                .concat(),
+            problems: [
+                first.problems,
+                vec!["and it did not fail again: something is not decided by the seed".into()],
+            ]
+            .concat(),
             ..first
         },
     }

@@ -91,6 +91,8 @@ pub struct Script {
     pub devices: usize,
     /// Seed of what does not belong to one step.
     pub seed: u64,
+    /// Nobody is killed while setting up.
+    pub fair: bool,
     /// In order.
     pub steps: Vec<Step>,
 }
@@ -112,7 +114,7 @@ impl Script {
             let dies_at = random.chance(deaths).then(|| small(&mut random, 24));
             steps.push(Step { device, what, dies_at, seed: random.draw() });
         }
-        Self { devices: size.devices, seed: random.draw(), steps }
+        Self { devices: size.devices, seed: random.draw(), fair: deaths == 0, steps }
     }
 
     /// Number of local actions asked for.

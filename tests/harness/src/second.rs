@@ -57,7 +57,12 @@ fn fold<'e>(rows: &mut Rows<'e>, event: &'e LogEvent) -> anyhow::Result<()> {
     }
     let key = (event.entity_type.as_str(), event.entity_id.as_str());
     let body = event.payload.value()?;
-    let half = |name: &str| body.get(name).and_then(Json::as_object).cloned().unwrap_or_default();
+    // A review wraps its issue (client-engine 3.4).
+    let half = |name: &str| {
+        let half = body.get(name).and_then(Json::as_object).cloned().unwrap_or_default();
+        let wrapped = half.get("issue").and_then(Json::as_object).filter(|_| key.0 == "issues").cloned();
+        wrapped.unwrap_or(half)
+    };
     let (new, old) = (half("new_data"), half("previous_data"));
     match event.action.as_str() {
         "create" => drop(rows.insert(key, new)),

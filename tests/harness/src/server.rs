@@ -4,7 +4,8 @@
 //! Invariant: after [`Server::restart`] nothing is left of the old instance but its files.
 
 use crate::mind::Mind;
-use std::cell::{Cell, RefCell};
+use anyhow::Context;
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,14 +13,16 @@ use std::time::Duration;
 use td_client::transport::{
     Ack, PullPage, PushRequest, PushResponse, Rejection, RemoteDigest, RemoteStatus, TransportError,
 };
-use td_engine::db::{ProjectDb, Purpose};
+use td_engine::db::ProjectDb;
 use td_engine::event::{LogEvent, NewEvent, Push};
 use td_engine::id::{ProjectId, Seq};
-use td_engine::taxonomy::{Schema, TdSchema};
+use td_engine::taxonomy::{Action, Schema, TdSchema};
 use td_faultfs::kill::Folder;
+use td_server::live::LiveView;
 use td_server::log::{
     CheckpointPolicy, EventLog, LogError, Logs, Options, Outcome, Projects, ProjectsOptions, ReadQuery,
 };
+use td_server::snapshot;
 
 /// A server with one project.
 pub struct Server {
@@ -28,13 +31,12 @@ pub struct Server {
     mind: Arc<Mind>,
     disk: Folder,
     running: RefCell<Option<Running>>,
-    /// Restarts so far.
-    pub starts: Cell<u32>,
 }
 
 struct Running {
     logs: Projects,
     log: Arc<dyn EventLog>,
+    view: LiveView,
 }
 
 impl Server {
@@ -43,11 +45,10 @@ impl Server {
         let dir = dir.join("server");
         std::fs::create_dir_all(&dir)?;
         let disk = Folder::watch(&dir)?;
-        let server =
-            Self { dir, project, mind, disk, running: RefCell::new(None), starts: Cell::new(0) };
+        let server = Self { dir, project, mind, disk, running: RefCell::new(None) };
         let logs = server.logs()?;
         let log = logs.create(&server.project)?;
-        server.running.replace(Some(Running { logs, log }));
+        server.running.replace(Some(server.run(logs, log)));
         Ok(server)
     }
 
@@ -87,16 +88,25 @@ impl Server {
 
     /// Ends the server, dead or alive, and starts it on what is on its disk.
     pub fn restart(&self) -> anyhow::Result<()> {
-        if let Some(Running { logs, log }) = self.running.take() {
-            drop(log);
-            logs.close_all();
-        }
+        self.stop();
         self.disk.revive();
         let logs = self.logs()?;
         let log = logs.open(&self.project)?;
-        self.running.replace(Some(Running { logs, log }));
-        self.starts.set(self.starts.get() + 1);
+        self.running.replace(Some(self.run(logs, log)));
         Ok(())
+    }
+
+    fn stop(&self) {
+        if let Some(Running { logs, log, view }) = self.running.take() {
+            drop((log, view));
+            logs.close_all();
+        }
+    }
+
+    fn run(&self, logs: Projects, log: Arc<dyn EventLog>) -> Running {
+        let mind = self.mind.clone();
+        let view = LiveView::new(self.live_path(), Arc::new(move || mind.time()));
+        Running { logs, log, view }
     }
 
     /// Every event of the log.
@@ -106,11 +116,30 @@ impl Server {
         Ok(all)
     }
 
+    /// One event of another server's log, under its own key.
+    pub fn take_in(&self, event: &LogEvent) -> anyhow::Result<Seq> {
+        let action = Action::from_stored(&event.action).context("an action of td")?;
+        let new = NewEvent {
+            action_id: event.action_id,
+            action,
+            entity_type: event.entity_type.clone(),
+            entity_id: event.entity_id.clone(),
+            payload: Some(event.payload.clone()),
+            client_time: event.client_time,
+        };
+        let push = Push { device: event.device.clone(), session: event.session.clone(), events: vec![new] };
+        match self.log()?.append(push).blocking_recv()??.as_slice() {
+            [Outcome::Accepted { seq, .. }] => Ok(*seq),
+            other => anyhow::bail!("event {} was not stored: {other:?}", event.seq),
+        }
+    }
+
     /// `POST …/sync/push`
     pub fn push(&self, request: &PushRequest) -> Result<PushResponse, TransportError> {
         let mut events = Vec::with_capacity(request.events.len());
         for e in &request.events {
-            let entity_type = TdSchema.entity_type(&e.entity_type).ok_or_else(|| bad_request(&e.entity_type))?;
+            let entity_type =
+                TdSchema.entity_type(&e.entity_type).ok_or_else(|| bad_request(&e.entity_type))?;
             let payload = TdSchema.scrub(&entity_type, &e.payload).unwrap_or_else(|| e.payload.clone());
             events.push(NewEvent {
                 action_id: e.client_action_id,
@@ -127,7 +156,8 @@ impl Server {
         let mut answer = PushResponse::default();
         for (event, outcome) in request.events.iter().zip(outcomes) {
             let client_action_id = event.client_action_id;
-            let reject = |reason: &str, server_seq| Rejection { client_action_id, reason: reason.into(), server_seq };
+            let reject =
+                |reason: &str, server_seq| Rejection { client_action_id, reason: reason.into(), server_seq };
             match outcome {
                 Outcome::Accepted { seq, .. } => answer.acks.push(Ack { client_action_id, server_seq: seq }),
                 Outcome::Duplicate { seq } => answer.rejected.push(reject("duplicate", seq)),
@@ -135,6 +165,8 @@ impl Server {
             }
         }
         answer.accepted = answer.acks.len() as i64;
+        // Behind the acknowledgement, and never in its way (W2): a death in here is found by whoever asks next.
+        let _ = self.with_view(|view, log| Ok(view.catch_up(log)?));
         Ok(answer)
     }
 
@@ -151,57 +183,53 @@ impl Server {
     /// `GET …/sync/status`
     pub fn status(&self) -> Result<RemoteStatus, TransportError> {
         let head = self.log().map_err(|_| gone())?.head();
-        Ok(RemoteStatus { event_count: head.count, last_server_seq: head.seq, last_event_time: head.last_time })
+        Ok(RemoteStatus {
+            event_count: head.count,
+            last_server_seq: head.seq,
+            last_event_time: head.last_time,
+        })
     }
 
     /// `GET …/sync/digest`
     pub fn digest(&self) -> Result<RemoteDigest, TransportError> {
-        let (seq, digest) = self.live().map_err(|_| gone())?;
-        Ok(RemoteDigest { seq, digest, format: td_engine::digest::FORMAT })
+        let state = self.with_view(|view, log| Ok(view.digest(log)?)).map_err(|_| gone())?;
+        Ok(RemoteDigest { seq: state.seq, digest: state.hex, format: state.format })
     }
 
-    /// Digest of the live view at the head.
-    pub fn live(&self) -> anyhow::Result<(Seq, String)> {
-        let db = self.live_view()?;
-        let td_engine::db::Standing::At(seq) = db.standing()? else { anyhow::bail!("the live view must be rebuilt") };
-        Ok((seq, db.digest()?.to_string()))
-    }
-
-    /// The live view, caught up with the head.
+    /// Lets the live view catch up, and opens what is then on disk.
     pub fn live_view(&self) -> anyhow::Result<ProjectDb> {
-        todo_live(self)
+        self.with_view(|view, log| Ok(view.catch_up(log)?))?;
+        Ok(ProjectDb::open_read_only(&self.live_path())?)
     }
 
     /// A snapshot at the head.
     pub fn snapshot(&self) -> anyhow::Result<ProjectDb> {
         let path = self.dir.join("snapshot.db");
-        let mut db = ProjectDb::create(&path, Purpose::Snapshot, self.mind.time())?;
-        let events = self.events()?;
-        db.apply_page(&events, events.last().map_or(Seq(0), |e| e.seq))?;
-        Ok(db)
+        snapshot::build(&*self.log()?, None, &path, self.mind.time())?;
+        Ok(ProjectDb::open_read_only(&path)?)
     }
 
-    /// Deletes the live view.
+    /// Deletes the live view under the running server's hands, and restarts it.
     pub fn forget_live_view(&self) -> anyhow::Result<()> {
+        self.stop();
         for suffix in ["", "-wal", "-shm"] {
-            let _ = std::fs::remove_file(self.dir.join(self.project.as_str()).join(format!("project.db{suffix}")));
+            let _ = std::fs::remove_file(format!("{}{suffix}", self.live_path().display()));
         }
-        Ok(())
+        self.restart()
     }
-}
 
-fn todo_live(server: &Server) -> anyhow::Result<ProjectDb> {
-    let path = server.dir.join(server.project.as_str()).join("project.db");
-    let mut db = match ProjectDb::open(&path, Purpose::LiveView) {
-        Ok(db) => db,
-        Err(_) => ProjectDb::create(&path, Purpose::LiveView, server.mind.time())?,
-    };
-    let log = server.log()?;
-    let mut events = Vec::new();
-    read(&*log, Seq(0), usize::MAX, &mut events)?;
-    let up_to = events.last().map_or(Seq(0), |e| e.seq);
-    db.apply_page(&events, up_to)?;
-    Ok(db)
+    fn live_path(&self) -> PathBuf {
+        self.dir.join(self.project.as_str()).join("project.db")
+    }
+
+    fn with_view<R>(
+        &self,
+        work: impl FnOnce(&mut LiveView, &dyn EventLog) -> anyhow::Result<R>,
+    ) -> anyhow::Result<R> {
+        let mut running = self.running.borrow_mut();
+        let running = running.as_mut().context("the server is down")?;
+        work(&mut running.view, &*running.log)
+    }
 }
 
 fn read(log: &dyn EventLog, after: Seq, limit: usize, into: &mut Vec<LogEvent>) -> Result<(), LogError> {

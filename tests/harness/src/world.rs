@@ -4,7 +4,8 @@
 //! Invariant: an error of the product that the step's faults explain is part of the story; any other one, and every
 //! panic, ends the world as failed.
 
-use crate::device::Device;
+use crate::device::{Death, Device};
+use crate::emit::Actions;
 use crate::mind::Mind;
 use crate::network::Network;
 use crate::oracle;
@@ -14,6 +15,7 @@ use crate::script::{Fate, Script, Step, What};
 use crate::server::Server;
 use crate::trace::Trace;
 use anyhow::{Context, bail};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -37,14 +39,23 @@ pub struct World {
 
 /// Runs `script` below `dir`, which must be empty and stays as the world left it.
 pub fn run(script: &Script, dir: &Path, tells: bool) -> report::World {
+    replayed(script, dir, tells, &[])
+}
+
+/// As [`run`], with devices that make the changes of these recordings.
+pub fn replayed(script: &Script, dir: &Path, tells: bool, recordings: &[Actions]) -> report::World {
     let started = Instant::now();
     let mut world = report::World { seed: script.seed, ..report::World::default() };
     let trace = Rc::new(Trace::new(tells));
     let mut problems = Vec::new();
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let mut inside = World::new(script, dir, trace.clone())?;
+        for (device, actions) in inside.devices.iter_mut().zip(recordings) {
+            device.recording = Some(actions.clone());
+        }
         let lived = inside.live(script).and_then(|()| inside.settle());
         world.composed = inside.devices.iter().map(|d| d.made.len()).sum();
+        world.refused = inside.devices.iter().flat_map(|d| d.refused.clone()).fold(BTreeMap::new(), add);
         lived?;
         oracle::judge(&mut inside)
     }));
@@ -81,7 +92,8 @@ impl World {
         for index in 0..script.devices {
             let skew = i64::try_from(random.below(7_200)).unwrap_or(0) - 3_600;
             let mind = Arc::new(Mind::new(random.draw(), skew));
-            let dies_at = random.chance(15).then(|| u32::try_from(random.below(60)).unwrap_or(0));
+            let dies_at =
+                (!script.fair && random.chance(15)).then(|| u32::try_from(random.below(60)).unwrap_or(0));
             let device = Device::new(dir, index, mind, &project, dies_at)?;
             if device.deaths > 0 {
                 trace.fault("killed during set-up");
@@ -89,6 +101,11 @@ impl World {
             devices.push(device);
         }
         Ok(Self { unplugged: vec![0; script.devices], devices, network })
+    }
+
+    /// A server and devices that only read, in fair weather.
+    pub fn of_readers(dir: &Path, devices: usize) -> anyhow::Result<Self> {
+        Self::new(&Script { devices, seed: 0, steps: Vec::new(), fair: true }, dir, Rc::default())
     }
 
     fn live(&mut self, script: &Script) -> anyhow::Result<()> {
@@ -116,27 +133,30 @@ impl World {
             _ => (&[], u32::MAX),
         };
         self.network.begin(now, fates, page, cut)?;
+        let death = Death { at: step.dies_at, again_at: again(step) };
         match &step.what {
             What::Write => {
-                let again_at = again(step);
-                let device = &mut self.devices[step.device];
+                let Some(index) = self.writer(step.device) else { return Ok(()) };
+                let device = &mut self.devices[index];
                 let deaths = device.deaths;
-                let word = device.write(step.seed, step.dies_at, again_at)?;
-                self.note_deaths(step.device, deaths);
-                self.network.trace.tell(|| format!("  {word}"));
+                let words = device.write(step.seed, death)?;
+                self.note_deaths(index, deaths);
+                self.network.trace.tell(|| format!("  {}", words.join("\n  ")));
             }
             What::Push { .. } | What::Pull { .. } => {
                 let pushes = matches!(step.what, What::Push { .. });
                 let (devices, network) = (&mut self.devices, &self.network);
                 let device = &mut devices[step.device];
                 let deaths = device.deaths;
-                let done = device.act(step.dies_at, again(step), |project| {
-                    project.sync(network, |sync| {
-                        if pushes { sync.push().map(drop) } else { sync.pull().map(drop) }
-                    })
-                })?;
+                let (done, was_killed) =
+                    device.act(death, |project| {
+                        project.sync(network, |sync| {
+                            if pushes { sync.push().map(drop) } else { sync.pull().map(drop) }
+                        })
+                    })?;
                 self.note_deaths(step.device, deaths);
-                if let Some(Err(why)) = done
+                if let Err(why) = done
+                    && !was_killed
                     && !is_weather(&why)
                 {
                     bail!("{}: {why}", if pushes { "push" } else { "pull" });
@@ -154,6 +174,12 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Who writes: the device itself, or with recordings the next one that has something left.
+    fn writer(&self, first: usize) -> Option<usize> {
+        let has_more = |i: &usize| self.devices[*i].recording.as_ref().is_none_or(|queue| !queue.is_empty());
+        (first..self.devices.len()).chain(0..first).find(has_more)
     }
 
     fn note_deaths(&self, device: usize, before: u32) {
@@ -180,6 +206,11 @@ impl World {
         }
         Ok(())
     }
+}
+
+fn add(mut all: BTreeMap<String, u64>, (why, times): (String, u64)) -> BTreeMap<String, u64> {
+    *all.entry(why).or_default() += times;
+    all
 }
 
 /// When the restart after a kill is itself cut short, and where.

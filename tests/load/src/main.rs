@@ -36,9 +36,9 @@ struct Cli {
     /// The td-sync to measure [default: the one beside this program; under `cargo run` it is built first]
     #[arg(long, value_name = "FILE")]
     server: Option<PathBuf>,
-    /// Where the data is kept meanwhile; must be on the disk that counts
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    dir: PathBuf,
+    /// Where the data is kept meanwhile, on the disk that counts [default: beside this program]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
     /// Serve an empty route instead (this program starts itself so)
     #[arg(long, hide = true)]
     hello: bool,
@@ -74,7 +74,10 @@ fn fail(e: &anyhow::Error) -> ExitCode {
 fn measure(cli: &Cli) -> Result<Report> {
     let unit = if cli.quick { 1 } else { 5 };
     let seconds = |n: u64| Duration::from_secs(n * unit);
-    let data = tempfile::Builder::new().prefix("td-load-").tempdir_in(&cli.dir).context("a data folder")?;
+    let program = std::env::current_exe()?;
+    let dir = cli.dir.as_deref().or(program.parent()).context("a folder for the data")?;
+    let data = tempfile::Builder::new().prefix("td-load-").tempdir_in(dir);
+    let data = data.with_context(|| format!("no data can be kept in {}; try --dir DIR", dir.display()))?;
     let binary = server::binary(cli.server.clone())?;
     let cores = Cores::choose()?;
     cores.load()?;
