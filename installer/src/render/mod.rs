@@ -95,7 +95,7 @@ fn word(result: &StepResult) -> &'static str {
         StepResult::Skipped { .. } => "skipped",
         StepResult::Degraded { .. } => "done, but",
         StepResult::Undone => "undone",
-        StepResult::NothingToUndo => "nothing to undo",
+        StepResult::NothingToUndo => "not needed",
         StepResult::LeftAlone { .. } => "left alone",
         StepResult::Failed { .. } => "FAILED",
     }

@@ -48,7 +48,8 @@ pub fn run(context: &Context, words: &ExplainWords) -> Verdict {
     Ok(Exit::Done.code())
 }
 
-fn wrapped(text: &str, width: usize) -> Vec<String> {
+/// The text in lines of at most `width`, as far as its words allow.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let last = lines.len() - 1;

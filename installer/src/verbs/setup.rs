@@ -1,10 +1,13 @@
 //! `setup`: everything, or the rest of it.
 
+use super::explain::wrapped;
 use super::{run, summary};
+
 use crate::cli::SetupWords;
 use crate::context::{Context, Output};
 use crate::{Failure, Verdict, ask};
 use dialoguer::Confirm;
+use std::fmt::Write as _;
 use td_deploy::engine::{OnFailure, Plan};
 use td_deploy::error::{Remedy, StepError};
 use td_deploy::exit::Exit;
@@ -54,23 +57,28 @@ fn consent(context: &Context) -> Result<(), Failure> {
     Err(Failure::new(Exit::Stopped, error))
 }
 
-/// A plan for people: one line per step that does something or cannot.
+/// A plan for people: one line per step that does something or cannot, with the reason below.
 pub fn lines(plan: &Plan) -> String {
     let mut out = String::new();
     for line in &plan.steps {
         let (mark, remark) = match &line.change {
-            Change::Noop => ('=', String::new()),
+            Change::Noop => ('=', None),
             Change::Skip { .. } => continue,
-            Change::Check { .. } => ('?', "is tried out".into()),
-            Change::Create { .. } => ('+', String::new()),
-            Change::Update { diff, .. } => ('~', format!("{} differences", diff.0.len())),
-            Change::Remove { .. } => ('-', String::new()),
-            Change::DependsOn { step } => ('.', format!("after {step}")),
-            Change::Blocked { why, .. } => ('!', why.clone()),
-            Change::Unknown { why } => ('!', format!("cannot be looked at: {why}")),
+            Change::Check { .. } => ('?', Some("is tried out".to_owned())),
+            Change::Create { .. } => ('+', None),
+            Change::Update { diff, .. } => {
+                let what = diff.0.iter().map(|difference| difference.what.as_str());
+                ('~', Some(format!("differs: {}", what.collect::<Vec<_>>().join(", "))))
+            }
+            Change::Remove { .. } => ('-', None),
+            Change::DependsOn { step } => ('.', Some(format!("cannot be told before {step} has run"))),
+            Change::Blocked { why, .. } => ('!', Some(why.clone())),
+            Change::Unknown { why } => ('!', Some(format!("cannot be looked at: {why}"))),
         };
-        out.push_str(format!("  {mark} {:<46} {remark}", line.title).trim_end());
-        out.push('\n');
+        let _ = writeln!(out, "  {mark} {}", line.title);
+        for text in remark.iter().flat_map(|remark| wrapped(remark, 72)) {
+            let _ = writeln!(out, "      {text}");
+        }
     }
     out
 }

@@ -10,7 +10,11 @@ use td_deploy::supervisor::HostStatus;
 
 /// Looks, takes no lock, makes nothing. Always exit code 0 when it could look.
 pub fn run(context: &Context) -> Verdict {
-    let status = status(&context.dir, &context.steps).map_err(|error| Failure::new(Exit::Stuck, error))?;
+    let mut status =
+        status(&context.dir, &context.steps).map_err(|error| Failure::new(Exit::Stuck, error))?;
+    for step in status.steps.iter_mut().filter(|step| step.state == "skipped") {
+        step.reason.get_or_insert_with(|| "it was as wanted already".to_owned());
+    }
     let places = Places::of(&context.answers, &context.facts);
     let host = HostStatus::look(&places.spec);
     let server = match status.state {

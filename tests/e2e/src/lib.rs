@@ -5,7 +5,6 @@
 //! that are expected on this class of machine.
 
 pub mod device;
-pub mod machine;
 pub mod random;
 pub mod relay;
 pub mod server;
