@@ -249,9 +249,9 @@ mod tests {
     use clap::CommandFactory as _;
     use clap::error::ErrorKind;
 
-    /// Of all verbs, those below `auth` and `sync-project` too.
+    /// Of all verbs, those below `auth` and `sync-project` too; `help` is clap's own.
     fn each(command: &clap::Command, path: &str, look: &mut dyn FnMut(&str, &clap::Command)) {
-        for verb in command.get_subcommands() {
+        for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
             let path = format!("{path} {}", verb.get_name());
             look(&path, verb);
             each(verb, &path, look);
