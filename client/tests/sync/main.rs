@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use td_client::ambient::Ambient;
 use td_client::project::Project;
 use td_client::sync::{Cancel, Linked, SyncError, link, unlink};
-use td_client::write::{IssuePatch, NewIssue};
+use td_client::write::{Change, IssuePatch, NewIssue, WriteError};
 use td_engine::id::{Epoch, ProjectId, Seq};
 use td_engine::time::ClientTime;
 
@@ -439,6 +439,20 @@ fn a_failed_change_leaves_neither_row_nor_event() {
     let mut a = new_project(dir.path(), 1);
     assert!(a.store.comment("td-ffffff", "to nobody").is_err());
     assert!(a.store.create_issue(NewIssue { points: 4, ..titled("bad points") }).is_err());
+    let actions: i64 =
+        a.store.conn().query_row("SELECT count(*) FROM action_log", [], |r| r.get(0)).expect("count");
+    assert_eq!(actions, 0);
+}
+
+#[test]
+fn a_change_without_effect_is_refused_and_leaves_no_event() {
+    let dir = temp();
+    let mut a = new_project(dir.path(), 1);
+    let tx = a.store.begin().expect("tx");
+    let orphan = serde_json::json!({"issue_id": "td-ffffff", "session_id": "s", "text": "to nobody"});
+    let refused = tx.record(&Change::create("comments", "cm-00000000", orphan));
+    assert!(matches!(refused, Err(WriteError::NoEffect(_))), "{refused:?}");
+    drop(tx);
     let actions: i64 =
         a.store.conn().query_row("SELECT count(*) FROM action_log", [], |r| r.get(0)).expect("count");
     assert_eq!(actions, 0);
