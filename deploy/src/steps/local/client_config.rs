@@ -372,7 +372,8 @@ mod tests {
     fn a_default_of_somebody_else_keeps_its_place_and_our_own_former_address_does_not() {
         let [ours, moved, theirs] = ["http://127.0.0.1:1", "http://127.0.0.1:2", "https://sync.example"]
             .map(|url| ServerUrl::parse(url).unwrap());
-        let servers = [(ours.as_str(), "k1"), (moved.as_str(), "k1"), (theirs.as_str(), "k2")];
+        let urls = [ours.clone(), moved.clone(), theirs.clone()];
+        let servers = [(urls[0].as_str(), "k1"), (urls[1].as_str(), "k1"), (urls[2].as_str(), "k2")];
 
         let mut there = file(&servers);
         assert_eq!(settle_default(&mut there, Some(theirs.clone()), &ours), Some(theirs.clone()));
