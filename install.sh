@@ -93,14 +93,14 @@ unpack() { # from $from to $bin, which is gone again when this script ends
     trap 'rm -rf "$scratch"' EXIT
     trap 'exit 8' INT TERM
     case "$from" in
-        http://*) wrong "--from takes https://, because the digest comes the same way as the archive" ;;
-        https://*)
+        https://* | http://127.0.0.1[:/]* | http://localhost[:/]*)
             step "Downloading $archive from $from"
             for file in "$archive" "$archive.sha256"; do
                 fetch "${from%/}/$file" "$scratch/$file" ||
                     fail 1 "$from/$file could not be downloaded" "nothing was changed" "check the address"
             done
             source=$scratch ;;
+        http://*) wrong "--from takes https://, because the digest comes the same way as the archive" ;;
         *) source=$from ;;
     esac
     for file in "$archive" "$archive.sha256"; do

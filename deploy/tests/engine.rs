@@ -61,10 +61,11 @@ fn planning_makes_nothing_and_says_everything() {
             "toy.text depends_on",
             "toy.profile depends_on",
             "toy.rehearse check",
+            "toy.tried create",
             "toy.daemon depends_on",
         ]
     );
-    assert_eq!(plan.pending(), 5);
+    assert_eq!(plan.pending(), 6);
     stage.settle("apply");
     let after = stage.setup(Faults::default()).plan(&stage.answers()).unwrap();
     assert_eq!(after.pending(), 0, "{after:#?}");

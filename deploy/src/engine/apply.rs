@@ -248,10 +248,10 @@ impl Run<'_> {
             Outcome::Skipped { reason } => End::Skipped { reason: reason.clone() },
             _ => End::Ok,
         };
-        let undo = self.journal.ledger().step(key).open.map(|o| o.intent.undo);
+        let checked = self.journal.ledger().step(key).open.filter(|o| o.intent.act == Act::Check);
         self.outcome(key, end)?;
-        if let (Change::Check { .. }, Some(undo)) = (&seen.change, undo) {
-            self.before.forget(&undo);
+        if let Some(open) = checked {
+            self.before.forget(&open.intent.undo);
         }
         if let Outcome::Degraded { what, why } = &outcome {
             let (what, why) = (what.clone(), why.clone());
@@ -289,6 +289,8 @@ impl Run<'_> {
         if let Some(open) = self.journal.ledger().step(key).open {
             let attempt = open.attempt + 1;
             let observed = open.intent.observed.clone();
+            // What the cut attempt altered stays ours to undo, though only a check is left to do.
+            let act = if act == Act::Check { open.intent.act } else { act };
             return Ok(Intent { rev: step.rev(), attempt, act, change, observed, ..open.intent });
         }
         let fail = |e: StepError| Halt::Step(Exit::Failed, e);
@@ -311,14 +313,16 @@ impl Run<'_> {
     /// Asserts that the step holds. A failure is a failed outcome.
     fn verify(&mut self, step: &dyn AnyStep, seen: &Seen) -> Result<(), Halt> {
         let key = step.key().as_str();
-        if matches!(seen.change, Change::Check { .. }) {
-            return Ok(());
-        }
-        if let Err(e) = step.verify(&self.probe(step)) {
-            self.outcome(key, End::Failed { code: e.code.clone(), why: e.happened.clone() })?;
-            return Err(Halt::Step(Exit::Failed, e));
-        }
-        let now = step.see(&self.probe(step));
+        // A check that passed is its own proof. It is recorded all the same: a second run leaves the receipt as it was.
+        let now = if matches!(seen.change, Change::Check { .. }) {
+            seen.clone()
+        } else {
+            if let Err(e) = step.verify(&self.probe(step)) {
+                self.outcome(key, End::Failed { code: e.code.clone(), why: e.happened.clone() })?;
+                return Err(Halt::Step(Exit::Failed, e));
+            }
+            step.see(&self.probe(step))
+        };
         self.journal.append(Body::Verified {
             step: key.into(),
             rev: step.rev(),

@@ -43,6 +43,7 @@ pub fn steps() -> Vec<Box<dyn AnyStep>> {
         erase(Text { key_is_profile: false }),
         erase(Profile(Text { key_is_profile: true })),
         erase(Rehearse),
+        erase(Tried),
         erase(Daemon),
     ]
 }
@@ -370,6 +371,53 @@ impl Step for Rehearse {
     }
     fn undo(&self, cx: &mut Apply<'_>, scratch: PathBuf) -> Result<UndoOutcome, StepError> {
         Ok(match cx.remove_file(&scratch)? {
+            Removed::Gone => UndoOutcome::Restored,
+            _ => UndoOutcome::NothingToDo,
+        })
+    }
+}
+
+/// Makes something once, and only tries it out from then on. A kill between the two once lost what to undo: the second
+/// attempt was recorded as a check, which leaves nothing behind.
+pub struct Tried;
+
+impl Step for Tried {
+    type Desired = PathBuf;
+    type Observed = bool;
+    type Undo = PathBuf;
+    const KEY: StepKey = StepKey::new("toy.tried");
+    const KIND: Kind = Kind::Mutation;
+    const REV: u32 = 1;
+    fn title(&self) -> String {
+        "Make a demo and try it".into()
+    }
+    fn why(&self) -> &'static str {
+        "to show that it works"
+    }
+    fn desired(&self, _: &Answers, facts: &Facts) -> Result<Wanted<PathBuf>, StepError> {
+        Ok(Wanted::This(folder(facts).join("run/demo")))
+    }
+    fn observe(&self, cx: &Probe<'_>, demo: &PathBuf) -> Result<bool, StepError> {
+        Ok(cx.stat(demo)?.is_some())
+    }
+    fn plan(&self, there: &bool, desired: PathBuf) -> Change<PathBuf> {
+        if *there { Change::Check { desired } } else { Change::Create { desired } }
+    }
+    fn capture(&self, _: &Capture<'_>, change: &Change<PathBuf>) -> Result<PathBuf, StepError> {
+        Ok(change.desired().filter(|_| change.alters()).cloned().unwrap_or_default())
+    }
+    fn apply(&self, cx: &mut Apply<'_>, change: Change<PathBuf>) -> Result<Outcome, StepError> {
+        if change.alters() {
+            cx.put(change.desired().unwrap(), b"demo", Mode::PRIVATE)?;
+        }
+        assert!(cx.run(&Program::new("toycheck", Duration::from_secs(5)).arg("--demo"))?.ok());
+        Ok(if change.alters() { Outcome::Changed } else { Outcome::Unchanged })
+    }
+    fn undo(&self, cx: &mut Apply<'_>, demo: PathBuf) -> Result<UndoOutcome, StepError> {
+        if demo == PathBuf::new() {
+            return Ok(UndoOutcome::NothingToDo);
+        }
+        Ok(match cx.remove_file(&demo)? {
             Removed::Gone => UndoOutcome::Restored,
             _ => UndoOutcome::NothingToDo,
         })

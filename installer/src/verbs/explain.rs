@@ -10,9 +10,8 @@ use td_deploy::step::{AnyStep, Kind};
 
 /// All steps, or one.
 pub fn run(context: &Context, words: &ExplainWords) -> Verdict {
-    let wanted =
-        |step: &&Box<dyn AnyStep>| words.step.as_deref().is_none_or(|key| step.key().as_str() == key);
-    let steps: Vec<_> = context.steps.iter().filter(wanted).collect();
+    let wanted = |step: &&dyn AnyStep| words.step.as_deref().is_none_or(|key| step.key().as_str() == key);
+    let steps: Vec<_> = context.steps.iter().map(|step| &**step).filter(wanted).collect();
     if steps.is_empty() {
         let happened = format!("there is no step {}", words.step.as_deref().unwrap_or_default());
         let remedy = Remedy::run("see all of them", "td-sync-setup explain");
@@ -22,7 +21,7 @@ pub fn run(context: &Context, words: &ExplainWords) -> Verdict {
         ));
     }
     if context.output == Output::Json {
-        let line = |step: &&Box<dyn AnyStep>| {
+        let line = |step: &&dyn AnyStep| {
             let needs: Vec<_> = step.needs().iter().map(|need| need.as_str()).collect();
             json!({
                 "key": step.key().as_str(),

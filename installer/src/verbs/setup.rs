@@ -16,6 +16,8 @@ use td_deploy::stream::Sender;
 
 /// Asks, plans, asks once more, does it.
 pub fn run(context: &mut Context, words: &SetupWords, yes: bool) -> Verdict {
+    // Before the questions: a Ctrl-C in one of them is a stop like any other (exit code 8), and answers are kept.
+    context.watch_signals()?;
     let asked = ask::complete(context, words, yes)?;
     if context.output != Output::Json && !asked.new.is_empty() && !ask::interactive(yes) {
         println!("Chosen, because nothing else was said:");
@@ -26,7 +28,6 @@ pub fn run(context: &mut Context, words: &SetupWords, yes: bool) -> Verdict {
     if ask::interactive(yes) {
         consent(context)?;
     }
-    context.watch_signals()?;
     let report = run::watched(context, &context.steps, |engine| {
         engine.apply(context.answers.clone(), OnFailure::Keep)
     });

@@ -71,6 +71,7 @@ pub(super) fn answered<T: DeserializeOwned>(program: &Program, ran: Ran, log: &P
             "the programs of this release do not belong together",
             Remedy::say("install again from the archive or the source folder"),
         )
-        .with_evidence(ran.tail(5))
+        // Not what it printed: an answer may hold a secret.
+        .with_evidence(Ran { stdout: Vec::new(), ..ran.clone() }.tail(5))
     })
 }

@@ -13,7 +13,6 @@ use std::time::Duration;
 use td_doctor::{Check, CheckReport, Finding, Remedy, Report, Verdict};
 use td_state::answers::Answers;
 use td_state::dir::TargetDir;
-use td_templates::env_file::EnvFile;
 
 /// Checks of this machine: setup itself, the supervisor, the commands, the copies.
 #[must_use]
@@ -105,9 +104,7 @@ fn commands(places: &Places, path: &[std::path::PathBuf]) -> Verdict {
 /// The reports of `td-sync doctor` and of the client's doctor, as checks of ours.
 pub fn program_checks(answers: &Answers, facts: &Facts, look: &dyn Look) -> Vec<CheckReport> {
     let places = Places::of(answers, facts);
-    let env = look.read(&places.env_file, 1 << 20).ok().flatten();
-    let env = env.and_then(|text| EnvFile::parse(&String::from_utf8_lossy(&text)).ok());
-    let env = env.or_else(|| server_config::environment(&places).ok()).unwrap_or_default();
+    let env = server_config::in_force(&places, look).unwrap_or_default();
     let mut all = Vec::new();
     match asking::server_program(&places, &env, &["doctor", "--json"]) {
         Some(program) => all.extend(report("server.doctor", &program, look)),

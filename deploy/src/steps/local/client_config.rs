@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use td_client::ambient::System;
-use td_client::config::{ConfigError, Logins};
+use td_client::config::{ConfigError, LoginFile, Logins};
 use td_client::connect::{ConnectError, Link, connect};
 use td_client::http::{Server, ServerUrl};
 use td_client::transport::TransportError;
@@ -133,7 +133,12 @@ impl Step for ClientConfig {
         if !seen.login {
             diff = diff.and("login", "none that works", format!("at {}", desired.url));
         }
-        if diff.0.is_empty() { Change::Noop } else { Change::Update { diff, desired } }
+        let nothing_yet = !seen.login && seen.links.iter().all(|link| *link == At::Nothing);
+        match diff.0.is_empty() {
+            true => Change::Noop,
+            false if nothing_yet => Change::Create { desired },
+            false => Change::Update { diff, desired },
+        }
     }
 
     fn capture(&self, cx: &Capture<'_>, change: &Change<Client>) -> Result<Undo, StepError> {
@@ -246,24 +251,34 @@ fn login_works(places: &Places, url: &ServerUrl) -> Result<bool, StepError> {
 fn log_in(cx: &Apply<'_>, places: &Places, url: &ServerUrl) -> Result<(), StepError> {
     let email = cx.answers().text(&EMAIL).unwrap_or_default();
     let device = cx.answers().text(&DEVICE).unwrap_or_else(|| cx.facts().hostname.clone());
-    let create = admin_program(places, &["admin", "enroll", "create", "--email", &email, "--json"])?;
+    let create = admin_program(places, &**cx, &["admin", "enroll", "create", "--email", &email, "--json"])?;
     let made: serde_json::Value = asking::answered(&create, cx.run(&create)?, &places.log)?;
     let link = made.get("link").and_then(serde_json::Value::as_str).unwrap_or_default();
     let link = Link::parse(link).map_err(|error| LoginError::Connect(error.into()))?;
     let logins = Logins::in_dir(&places.client);
     let former = logins.read().map_err(LoginError::File)?.default.filter(|default| default != url);
     connect(&link, &logins, &System, &device, None).map_err(LoginError::Connect)?;
-    if former.is_some() {
-        logins.update(|file| file.default = former.clone()).map_err(LoginError::File)?;
+    let kept = logins.update(|file| settle_default(file, former, url)).map_err(LoginError::File)?;
+    if let Some(kept) = kept {
         cx.warn(Finding {
-            text: format!(
-                "{} stays the default server of new projects",
-                former.as_ref().map_or("", ServerUrl::as_str)
-            ),
+            text: format!("{kept} stays the default server of new projects"),
             remedy: Remedy::say("name this one where you want it: TD_SYNC_URL"),
         });
     }
     Ok(())
+}
+
+/// Connecting made this server the default. A former default of somebody else gets its place back, and is returned; the
+/// former address of this very server is forgotten.
+fn settle_default(file: &mut LoginFile, former: Option<ServerUrl>, url: &ServerUrl) -> Option<ServerUrl> {
+    let former = former?;
+    let key = |url: &ServerUrl| file.servers.get(url).and_then(|login| login.public_key.clone());
+    if key(&former).is_some() && key(&former) == key(url) {
+        file.servers.remove(&former);
+        return None;
+    }
+    file.default = Some(former.clone());
+    Some(former)
 }
 
 /// Forgets the login again; the file too, if it was not there before us and holds nothing else.
@@ -336,5 +351,36 @@ impl Situation for LoginError {
 
     fn retryable(&self) -> bool {
         matches!(self, Self::Connect(error) if error.is_offline())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use td_client::config::Login;
+
+    fn file(servers: &[(&str, &str)]) -> LoginFile {
+        let mut file = LoginFile::default();
+        for (url, key) in servers {
+            let login = Login { public_key: Some((*key).into()), ..Login::default() };
+            file.servers.insert(ServerUrl::parse(url).unwrap(), login);
+        }
+        file
+    }
+
+    #[test]
+    fn a_default_of_somebody_else_keeps_its_place_and_our_own_former_address_does_not() {
+        let [ours, moved, theirs] = ["http://127.0.0.1:1", "http://127.0.0.1:2", "https://sync.example"]
+            .map(|url| ServerUrl::parse(url).unwrap());
+        let urls = [ours.clone(), moved.clone(), theirs.clone()];
+        let servers = [(urls[0].as_str(), "k1"), (urls[1].as_str(), "k1"), (urls[2].as_str(), "k2")];
+
+        let mut there = file(&servers);
+        assert_eq!(settle_default(&mut there, Some(theirs.clone()), &ours), Some(theirs.clone()));
+        assert_eq!(there.default, Some(theirs));
+
+        let mut moved_here = file(&servers);
+        assert_eq!(settle_default(&mut moved_here, Some(ours.clone()), &moved), None);
+        assert!(!moved_here.servers.contains_key(&ours) && moved_here.servers.len() == 2);
     }
 }

@@ -16,21 +16,23 @@ pub(super) struct Td {
     home: PathBuf,
     config: PathBuf,
     log: PathBuf,
-    /// Server and key, where no login is stored.
-    key: Option<(String, String)>,
+    /// The server that is meant, if not the one that the folder or the person's settings name.
+    url: Option<String>,
+    /// Its key, where no login is stored.
+    key: Option<String>,
 }
 
 impl Td {
     /// The installed client of the person who runs setup.
-    pub fn of_person(program: PathBuf, facts: &Facts, log: &Path) -> Self {
+    pub fn of_person(program: PathBuf, facts: &Facts, url: Option<&str>, log: &Path) -> Self {
         let (home, config) = (facts.home.clone(), facts.config_home.clone());
-        Self { program, home, config, log: log.to_owned(), key: None }
+        Self { program, home, config, log: log.to_owned(), url: url.map(str::to_owned), key: None }
     }
 
     /// A client whose home is a scratch folder, with a key in the environment of each short call.
     pub fn in_scratch(program: PathBuf, scratch: &Path, url: &str, key: &str, log: &Path) -> Self {
         let (home, config) = (scratch.join("home"), scratch.join("home/.config"));
-        Self { program, home, config, log: log.to_owned(), key: Some((url.into(), key.into())) }
+        Self { program, home, config, log: log.to_owned(), url: Some(url.into()), key: Some(key.into()) }
     }
 
     fn call(&self, folder: &Path, args: &[&str]) -> Program {
@@ -40,8 +42,11 @@ impl Td {
             .env("XDG_CONFIG_HOME", self.config.display().to_string())
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("TD_SESSION_ID", "td-sync-setup");
-        if let Some((url, key)) = &self.key {
-            program = program.env("TD_SYNC_URL", url).env("TD_AUTH_KEY", key);
+        if let Some(url) = &self.url {
+            program = program.env("TD_SYNC_URL", url);
+        }
+        if let Some(key) = &self.key {
+            program = program.env("TD_AUTH_KEY", key);
         }
         program.clean_env = true;
         program.dir = Some(folder.to_owned());

@@ -29,6 +29,8 @@ pub(super) struct ClientRoundtrip;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Demo {
     folder: PathBuf,
+    /// Its server.
+    url: String,
 }
 
 /// How far it is.
@@ -71,7 +73,7 @@ impl Step for ClientRoundtrip {
     fn desired(&self, answers: &Answers, facts: &Facts) -> Result<Wanted<Demo>, StepError> {
         let places = Places::of(answers, facts);
         Ok(match places.release {
-            Some(_) => Wanted::This(Demo { folder: places.demo }),
+            Some(_) => Wanted::This(Demo { folder: places.demo, url: places.url }),
             None => Wanted::After(StepKey::SERVER_RELEASE),
         })
     }
@@ -81,12 +83,12 @@ impl Step for ClientRoundtrip {
         if cx.stat(&database(&demo.folder))?.is_none() {
             return Ok(nothing);
         }
-        let Some(td) = client(cx.answers(), cx.facts()) else { return Ok(nothing) };
+        let Some(td) = client(cx.answers(), cx.facts(), None) else { return Ok(nothing) };
         let Some(status) = td.look(&**cx, &demo.folder, &["sync", "--status"]) else { return Ok(nothing) };
-        let linked = status
-            .get("linked")
-            .is_some_and(|linked| *linked != Value::Null && *linked != Value::Bool(false));
-        Ok(Seen { linked })
+        let linked = status.get("linked") == Some(&Value::Bool(true));
+        // After a move to another port the folder still names the former address.
+        let here = status.get("server").and_then(Value::as_str) == Some(&demo.url);
+        Ok(Seen { linked: linked && here })
     }
 
     fn plan(&self, seen: &Seen, desired: Demo) -> Change<Demo> {
@@ -107,7 +109,7 @@ impl Step for ClientRoundtrip {
     fn apply(&self, cx: &mut Apply<'_>, change: Change<Demo>) -> Result<Outcome, StepError> {
         let Some(demo) = change.desired() else { return Ok(Outcome::Unchanged) };
         let places = Places::of(cx.answers(), cx.facts());
-        let td = client(cx.answers(), cx.facts()).ok_or_else(not_installed)?;
+        let td = client(cx.answers(), cx.facts(), Some(&demo.url)).ok_or_else(not_installed)?;
         if !change.alters() {
             canary(cx, &td, &demo.folder)?;
             return Ok(Outcome::Unchanged);
@@ -149,9 +151,9 @@ fn database(folder: &Path) -> PathBuf {
     folder.join(".todos/issues.db")
 }
 
-fn client(answers: &Answers, facts: &Facts) -> Option<Td> {
+fn client(answers: &Answers, facts: &Facts, url: Option<&str>) -> Option<Td> {
     let places = Places::of(answers, facts);
-    Some(Td::of_person(places.program("td")?, facts, &places.log))
+    Some(Td::of_person(places.program("td")?, facts, url, &places.log))
 }
 
 /// Brings the folder to a linked project with issues in it, from wherever an interrupted run left it.

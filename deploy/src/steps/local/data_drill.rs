@@ -72,7 +72,7 @@ impl Step for DataDrill {
         let Some(copy) = change.desired() else { return Ok(Outcome::Unchanged) };
         let places = Places::of(cx.answers(), cx.facts());
         let shown = copy.display().to_string();
-        let check = admin_program(&places, &["backup", "check", &shown])?;
+        let check = admin_program(&places, &**cx, &["backup", "check", &shown])?;
         asking::succeeded(&check, cx.run(&check)?, &places.log)?;
         let manifest = cx.digest(&copy.join(MANIFEST))?.unwrap_or_else(|| Digest::of(b""));
         cx.put(&copy.with_file_name(DRILLED), manifest.as_str().as_bytes(), Mode::PRIVATE)?;

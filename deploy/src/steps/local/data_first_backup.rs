@@ -82,7 +82,7 @@ impl Step for DataFirstBackup {
         let Some(copy) = change.desired() else { return Ok(Outcome::Unchanged) };
         let places = Places::of(cx.answers(), cx.facts());
         let to = copy.display().to_string();
-        let export = admin_program(&places, &["backup", "export", "--to", &to, "--json"])?;
+        let export = admin_program(&places, &**cx, &["backup", "export", "--to", &to, "--json"])?;
         asking::succeeded(&export, cx.run(&export)?, &places.log)?;
         Ok(Outcome::Changed)
     }

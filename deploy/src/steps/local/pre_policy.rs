@@ -2,10 +2,13 @@
 
 use super::places::Places;
 use super::questions::{PortState, port_state};
+use super::server_config;
 use crate::error::{Remedy, StepError};
 use crate::facts::Facts;
+use crate::host::Look;
 use crate::step::{Change, Kind, Outcome, Step, StepKey, UndoOutcome, Wanted};
 use crate::view::{Apply, Capture, Probe};
+use std::path::{Path, PathBuf};
 use td_state::answers::Answers;
 
 /// Three programs, a little data and its first copy.
@@ -71,6 +74,13 @@ impl Step for PrePolicy {
                 ));
             }
         }
+        if let Some(former) = former_data(&places, &**cx)? {
+            wrong.push(format!(
+                "the server's data are in {0}, not in {1} (to move them: td-sync-setup stop, then mv {0} {1})",
+                former.display(),
+                places.data.display()
+            ));
+        }
         if places.data.starts_with(&places.backups) || places.backups.starts_with(&places.data) {
             wrong.push("the backup folder and the data folder contain one another".into());
         }
@@ -99,4 +109,17 @@ impl Step for PrePolicy {
     fn undo(&self, _: &mut Apply<'_>, (): ()) -> Result<UndoOutcome, StepError> {
         Ok(UndoOutcome::NothingToDo)
     }
+}
+
+/// The data directory of an installed server, if it is another than the one that is wanted and still holds its data: a
+/// server that is pointed at an empty folder would look as if everything was lost.
+fn former_data(places: &Places, look: &dyn Look) -> Result<Option<PathBuf>, StepError> {
+    if look.stat(&places.env_file)?.is_none() {
+        return Ok(None);
+    }
+    // A file that cannot be read is refused where it is written, with its line.
+    let Ok(env) = server_config::in_force(places, look) else { return Ok(None) };
+    let Some(database) = env.get("SYNC_SERVER_DB_PATH").map(PathBuf::from) else { return Ok(None) };
+    let there = look.stat(&database)?.is_some() && look.stat(&places.data.join("server.db"))?.is_none();
+    Ok(database.parent().filter(|folder| there && *folder != places.data).map(Path::to_owned))
 }

@@ -6,7 +6,7 @@ use super::questions::EMAIL;
 use super::server_config;
 use crate::error::{Remedy, StepError};
 use crate::facts::Facts;
-use crate::host::Program;
+use crate::host::{Look, Program};
 use crate::step::{Change, Kind, ManualLine, Outcome, Step, StepKey, UndoOutcome, Wanted};
 use crate::view::{Apply, Capture, Probe};
 use serde::{Deserialize, Serialize};
@@ -77,7 +77,7 @@ impl Step for ServerAdmin {
         if !asking::status(&places, &**cx)?.is_ready() {
             return Ok(Seen { exists: false, admin: false });
         }
-        let program = admin_program(&places, &["admin", "users", "list", "--json"])?;
+        let program = admin_program(&places, &**cx, &["admin", "users", "list", "--json"])?;
         let users: Value = asking::answered(&program, cx.query(&program)?, &places.log)?;
         let users = users.get("users").unwrap_or(&users).as_array().cloned().unwrap_or_default();
         let is_them = |user: &&Value| user.get("email").and_then(Value::as_str) == Some(&admin.email);
@@ -98,9 +98,9 @@ impl Step for ServerAdmin {
         let Some(Admin { email }) = change.desired() else { return Ok(Outcome::Unchanged) };
         let places = Places::of(cx.answers(), cx.facts());
         // Creating somebody who exists is refused; granting decides whether we go on.
-        let create = admin_program(&places, &["admin", "create-user", "--email", email])?;
+        let create = admin_program(&places, &**cx, &["admin", "create-user", "--email", email])?;
         let created = cx.run(&create)?;
-        let grant = admin_program(&places, &["admin", "grant", "--email", email])?;
+        let grant = admin_program(&places, &**cx, &["admin", "grant", "--email", email])?;
         let granted = cx.run(&grant)?;
         if !granted.ok() {
             asking::succeeded(&create, created, &places.log)?;
@@ -116,8 +116,8 @@ impl Step for ServerAdmin {
 }
 
 /// `td-sync` with the settings of the server, also those a person changed.
-pub(super) fn admin_program(places: &Places, args: &[&str]) -> Result<Program, StepError> {
-    let env = server_config::environment(places)?;
+pub(super) fn admin_program(places: &Places, look: &dyn Look, args: &[&str]) -> Result<Program, StepError> {
+    let env = server_config::in_force(places, look)?;
     asking::server_program(places, &env, args).ok_or_else(|| {
         StepError::new(
             "E-RELEASE-UNKNOWN",

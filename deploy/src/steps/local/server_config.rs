@@ -3,7 +3,7 @@
 use super::places::Places;
 use crate::error::{Remedy, Situation, StepError};
 use crate::facts::Facts;
-use crate::host::{Digest, Mode};
+use crate::host::{Digest, Look, Mode};
 use crate::step::{Change, Kind, ManualLine, Outcome, Step, StepKey, UndoOutcome, Wanted};
 use crate::steps::managed::{self, FileBefore, FileSeen, ManagedFile};
 use crate::view::{Apply, Capture, Probe};
@@ -129,6 +129,15 @@ pub(super) fn environment(places: &Places) -> Result<EnvFile, ConfigError> {
         file.set(name, value).map_err(ConfigError::Unwritable)?;
     }
     Ok(file)
+}
+
+/// The settings that a server started now would get: the file as it stands, with what a person changed in it.
+pub(super) fn in_force(places: &Places, look: &dyn Look) -> Result<EnvFile, StepError> {
+    match look.read(&places.env_file, 1 << 20)? {
+        None => Ok(environment(places)?),
+        Some(text) => Ok(EnvFile::parse(&String::from_utf8_lossy(&text))
+            .map_err(|source| ConfigError::Unreadable { path: places.env_file.clone(), source })?),
+    }
 }
 
 fn marked(file: &EnvFile) -> String {
