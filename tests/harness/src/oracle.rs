@@ -63,10 +63,8 @@ pub fn compare(world: &mut World) -> anyhow::Result<Seen> {
     let truth = facts("a fresh replay", &fresh)?;
     problems.extend(second::opinion(&events, &fresh)?);
 
-    for page in [1, 7] {
-        let other = replay(&events, page)?;
-        differences(&truth, &facts(&format!("a replay in pages of {page}"), &other)?, &mut problems);
-    }
+    let by_one = replay(&events, 1)?;
+    differences(&truth, &facts("a replay in pages of 1", &by_one)?, &mut problems);
     let live = world.network.server.live_view()?;
     differences(&truth, &facts("the live view", &live)?, &mut problems);
     drop(live);

@@ -28,6 +28,9 @@ use td_engine::id::ProjectId;
 /// pushed. Needing more means that something is repeated for ever.
 const ROUNDS: usize = 2;
 
+/// Deaths of a world after which the device is looked at.
+const LOOKS: usize = 3;
+
 /// Everything in it.
 pub struct World {
     /// The devices.
@@ -117,13 +120,18 @@ impl World {
     }
 
     fn live(&mut self, script: &Script) -> anyhow::Result<()> {
-        // One look at an invariant in the middle of things; where, the seed decides.
+        // One look at an invariant in the middle of things, the seed decides where, and one after some deaths: the
+        // next pull may heal what a death left behind.
         let probe = Random::new(script.seed ^ 1).below(script.steps.len());
+        let mut looks = LOOKS;
         for (at, step) in script.steps.iter().enumerate() {
             let now = u32::try_from(at).unwrap_or(u32::MAX);
+            let deaths = self.devices[step.device].deaths;
             self.network.trace.tell(|| format!("{at}: {step}"));
             self.step(now, step).with_context(|| format!("step {at}: {step}"))?;
-            if at == probe {
+            let has_died = self.devices[step.device].deaths > deaths && looks > 0 && step.seed % 2 == 0;
+            looks -= usize::from(has_died);
+            if at == probe || has_died {
                 oracle::probe(self, step.device).with_context(|| format!("after step {at}"))?;
             }
         }
