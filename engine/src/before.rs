@@ -5,7 +5,7 @@
 //! Invariant: after a restore, rows = the log at the cursor, and no image is left.
 //! Danger: a plain delete-and-insert of a parent would take its children along; parents are updated in place.
 
-use crate::apply::{ApplyError, Change, EventRef, Outcome, find_row};
+use crate::apply::{ApplyError, Change, EventRef, Outcome};
 use crate::db::{Catalog, Row, Table, Write, quoted};
 use rusqlite::{Connection, params, params_from_iter};
 use serde_json::{Map, Value as Json};
@@ -121,7 +121,7 @@ fn stash(
         }
     }
     if table.columns.iter().any(|c| c.kept)
-        && let Some(row) = find_row(conn, table, id)?
+        && let Some(row) = table.row(conn, id)?
     {
         local.kept.push((table.name.clone(), id.into(), row));
     }

@@ -1,21 +1,64 @@
-//! stub
+//! `td-sync-setup`: what a person types, shown to the engine in `td-deploy` and back.
+//!
+//! Duty: words, questions, screens and exit codes. Nothing is decided here about a host.
+//! Invariant: every verb has `--json`, works without a terminal, and ends with a code of `td_deploy::exit::Exit`.
 
-use std::path::Path;
+mod ask;
+mod cli;
+mod context;
+mod render;
+mod verbs;
 
-fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let spec = Path::new(&args[3]);
-    match args[1].as_str() {
-        "supervise" => {
-            if let Err(error) = td_deploy::supervisor::supervise(spec) {
-                eprintln!("{error}");
-                std::process::exit(1);
-            }
+use clap::Parser as _;
+use cli::{Cli, Verb};
+use context::{Context, Output};
+use std::process::ExitCode;
+use td_deploy::exit::Exit;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let code = match cli.verb() {
+        Verb::Hidden(hidden) => verbs::hidden::run(hidden),
+        verb => visible(&cli, verb),
+    };
+    ExitCode::from(code)
+}
+
+fn visible(cli: &Cli, verb: Verb) -> u8 {
+    let output = Output::new(cli.json, cli.no_color);
+    let result = Context::open(output).and_then(|mut context| match verb {
+        Verb::Setup(words) => verbs::setup::run(&mut context, &words, cli.yes),
+        Verb::Plan(words) => verbs::plan::plan(&mut context, &words),
+        Verb::Apply(words) => verbs::plan::apply(&mut context, &words, cli.yes),
+        Verb::Status => verbs::status::run(&context),
+        Verb::Start => verbs::server::start(&mut context),
+        Verb::Stop => verbs::server::stop(&context),
+        Verb::Logs(words) => verbs::server::logs(&context, &words),
+        Verb::Explain(words) => verbs::explain::run(&context, &words),
+        Verb::Doctor => verbs::doctor::run(&context),
+        Verb::Uninstall(words) => verbs::uninstall::run(&mut context, &words, cli.yes),
+        Verb::Answers(words) => verbs::answers::run(&mut context, &words),
+        Verb::Hidden(_) => unreachable!("handled in main"),
+    });
+    match result {
+        Ok(code) => code,
+        Err(failure) => {
+            render::failure(cli.json, &failure.error);
+            failure.exit.code()
         }
-        _ => {
-            let error = td_deploy::supervisor::exec_server(spec, args[5].parse().unwrap_or(0));
-            eprintln!("{error}");
-            std::process::exit(1);
-        }
+    }
+}
+
+/// Why a verb ended early.
+struct Failure {
+    exit: Exit,
+    error: td_deploy::error::StepError,
+}
+
+type Verdict = Result<u8, Failure>;
+
+impl Failure {
+    fn new(exit: Exit, error: impl Into<td_deploy::error::StepError>) -> Self {
+        Self { exit, error: error.into() }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: looks only. A database is opened read-only, the lock is probed and not taken, nothing is created.
 
-use crate::admin::{Request, socket_path};
+use crate::admin::Request;
 use crate::config::{Config, ConfigError};
 use crate::{admin, datadir, disk, identity};
 use rusqlite::{Connection, OpenFlags};
@@ -166,12 +166,9 @@ fn signup(config: &Config) -> Verdict {
 }
 
 fn apply(config: &Config) -> Verdict {
-    let dir = config.data_dir();
-    if !socket_path(&dir).is_ok_and(|p| p.exists()) {
-        return Verdict::Skip("no server is running".into());
-    }
-    let standing = match admin::ask(config, &Request::Standing) {
-        Ok(reply) => reply.json,
+    let standing = match admin::ask_running(&config.data_dir(), &Request::Standing) {
+        Ok(None) => return Verdict::Skip("no server answers on the admin socket".into()),
+        Ok(Some(reply)) => reply.json,
         Err(e) => {
             return fail(
                 format!("the running server does not answer: {e}"),

@@ -16,6 +16,8 @@ const HOLD: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub struct Gate {
     lock: Arc<RwLock<()>>,
+    /// One closes at a time: a second one would wait for a lock that the first one keeps.
+    turning: tokio::sync::Mutex<()>,
     closed: Mutex<Option<OwnedRwLockWriteGuard<()>>>,
 }
 
@@ -33,6 +35,7 @@ impl Gate {
 
     /// Waits for writes that are under way and lets no new one begin. Closing a closed gate is fine.
     pub async fn close(&self) {
+        let _turn = self.turning.lock().await;
         if !self.is_closed() {
             let guard = Arc::clone(&self.lock).write_owned().await;
             *self.closed() = Some(guard);

@@ -13,7 +13,7 @@ use crate::datadir::{DataDir, DataDirError};
 use crate::http::{App, Listeners, serve};
 use crate::identity::Identity;
 use crate::live::{IDLE, OpenProjects};
-use crate::log::{Logs, Options, Projects, ProjectsOptions};
+use crate::log::{Counters, Counts, Logs, Options, Projects, ProjectsOptions};
 use crate::maintenance::Gate;
 use std::future::Future;
 use std::io;
@@ -51,7 +51,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The address.
-    #[error("cannot listen on {listen:?}: {source}")]
+    #[error("cannot listen on {listen}: {source}")]
     Listen {
         /// What was asked for.
         listen: Listen,
@@ -98,6 +98,7 @@ pub struct Server {
     app: Arc<App>,
     listeners: Listeners,
     socket: Socket,
+    writers: Arc<Counters>,
 }
 
 /// Opens the control store of a data directory.
@@ -115,11 +116,9 @@ impl Server {
         let control = open_control(&config, &dir)?;
         let projects_error = |source| StartError::Projects { path: config.projects.clone(), source };
         std::fs::create_dir_all(&config.projects).map_err(projects_error)?;
-        let options = ProjectsOptions {
-            dir: config.projects.clone(),
-            most_open: MOST_OPEN,
-            log: Options::new(clock::system()),
-        };
+        let log = Options::new(clock::system());
+        let writers = Arc::clone(&log.counters);
+        let options = ProjectsOptions { dir: config.projects.clone(), most_open: MOST_OPEN, log };
         let logs: Arc<dyn Logs> = Arc::new(Projects::new(options).map_err(projects_error)?);
         let listen = config.listen;
         let listeners = Listeners::take(listen).map_err(|source| StartError::Listen { listen, source })?;
@@ -139,7 +138,7 @@ impl Server {
             config,
         });
         let socket = Socket::bind(&app.dir).map_err(|(path, source)| StartError::Socket { path, source })?;
-        Ok(Self { app, listeners, socket })
+        Ok(Self { app, listeners, socket, writers })
     }
 
     /// Where it listens.
@@ -149,7 +148,7 @@ impl Server {
 
     /// Serves until `stop` resolves, answers what was begun, and closes everything. Returns whether all was in time.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<bool> {
-        let Self { app, listeners, socket } = self;
+        let Self { app, listeners, socket, writers } = self;
         let office = Office::of_server(Arc::clone(&app));
         let admin = tokio::spawn(socket.serve(office));
         let ticking = tokio::spawn(tick(Arc::clone(&app)));
@@ -167,6 +166,8 @@ impl Server {
             }
         });
         closed.await.map_err(io::Error::other)?;
+        let Counts { commits, pushes, events, checkpoints, failures } = writers.read();
+        tracing::info!(commits, pushes, events, checkpoints, failures, "logs closed");
         in_time
     }
 }

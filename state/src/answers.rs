@@ -244,3 +244,92 @@ impl SecretRef {
         toml::Table::from_iter([("secret".to_owned(), toml::Value::String(text))])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PORT: AnswerKey = AnswerKey::of("server.port");
+
+    #[test]
+    fn an_answer_is_on_disk_when_it_is_saved_and_a_second_save_writes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("answers.toml");
+        let mut answers = Answers::load(&path).unwrap();
+        assert!(answers.set(&PORT, Answer::Int(8470)));
+        assert!(!answers.set(&PORT, Answer::Int(8470)), "nothing is different");
+        assert!(answers.save(&path).unwrap());
+        assert!(!answers.save(&path).unwrap());
+        assert_eq!(Answers::load(&path).unwrap().int(&PORT), Some(8470));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary is left");
+    }
+
+    #[test]
+    fn what_this_version_does_not_know_is_kept() {
+        let text =
+            "schema = 1\nmood = \"good\"\n[server]\nport = 1\nlater = [1, 2]\n[future.deep]\nx = 1.5\n";
+        let mut answers = Answers::parse(Path::new("a"), text.as_bytes()).unwrap();
+        answers.set(&PORT, Answer::Int(2));
+        let again: toml::Table = toml::from_str(&answers.to_text()).unwrap();
+        assert_eq!(again["mood"].as_str(), Some("good"));
+        assert_eq!(again["server"]["later"].as_array().map(Vec::len), Some(2));
+        assert_eq!(again["future"]["deep"]["x"].as_float(), Some(1.5));
+    }
+
+    #[test]
+    fn a_secret_stands_there_as_a_reference() {
+        let key = AnswerKey::of("mail.password");
+        let mut answers = Answers::default();
+        for reference in [SecretRef::File("/a:b".into()), SecretRef::Env("PW".into()), SecretRef::Prompt] {
+            answers.set(&key, Answer::Secret(reference.clone()));
+            let again = Answers::parse(Path::new("a"), answers.to_text().as_bytes()).unwrap();
+            assert_eq!(again.get(&key), Some(Answer::Secret(reference)));
+            assert_eq!(again.all().len(), 1);
+        }
+        assert!(answers.forget(&key));
+        assert!(!answers.forget(&key));
+    }
+
+    #[test]
+    fn a_newer_file_is_refused_by_its_number() {
+        let e = Answers::parse(Path::new("a"), b"schema = 2").unwrap_err();
+        assert_eq!(
+            (e.code(), e.to_string().as_str()),
+            ("E-STATE-NEWER", "a has format 2, this version knows 1 and older")
+        );
+        assert_eq!(
+            Answers::parse(Path::new("a"), b"schema = \"1\"").unwrap_err().code(),
+            "E-STATE-UNREADABLE"
+        );
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_refused() {
+        for bad in ["", "a", ".a", "a.", "a..b", "A.b", "a b.c", "a.b\n"] {
+            assert!(AnswerKey::parse(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(AnswerKey::parse("server.port").unwrap(), PORT);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_answers_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Answers::parse(Path::new("a"), &bytes);
+        }
+
+        #[test]
+        fn any_text_comes_back_as_it_was(text in any::<String>(), n in any::<i64>(), b in any::<bool>()) {
+            let mut answers = Answers::default();
+            let (t, i, f) = (AnswerKey::of("a.t"), AnswerKey::of("a.b.i"), AnswerKey::of("b.f"));
+            answers.set(&t, Answer::Text(text.clone()));
+            answers.set(&i, Answer::Int(n));
+            answers.set(&f, Answer::Bool(b));
+            let again = Answers::parse(Path::new("a"), answers.to_text().as_bytes()).unwrap();
+            prop_assert_eq!(again.text(&t), Some(text));
+            prop_assert_eq!(again.int(&i), Some(n));
+            prop_assert_eq!(again.flag(&f), Some(b));
+            prop_assert_eq!(again.digest(), answers.digest());
+        }
+    }
+}

@@ -106,9 +106,7 @@ impl TargetDir {
     /// Makes it, if it is not there, and remembers which folders above it were made for it.
     pub fn make(&self) -> Result<(), StateError> {
         let file = self.target_file();
-        if let Some(found) = durable::read(&file)? {
-            return parse(&file, &found).map(|_| ());
-        }
+        let known = durable::read(&file)?.map(|found| parse(&file, &found)).transpose()?;
         let missing: Vec<PathBuf> =
             self.path.ancestors().skip(1).take_while(|a| !a.exists()).map(Path::to_path_buf).collect();
         for dir in missing.iter().rev().chain([&self.path, &self.runs_dir(), &self.undo()]) {
@@ -117,6 +115,9 @@ impl TargetDir {
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(StateError::io("make", dir, e)),
             }
+        }
+        if known.is_some() {
+            return Ok(());
         }
         let made =
             TargetFile { schema: SCHEMA, id: self.id.clone(), made: missing, other: toml::Table::new() };
@@ -154,8 +155,12 @@ impl TargetDir {
             }
         }
         fs::remove_dir_all(&gone).map_err(io)?;
-        // Stops at the first that somebody else uses too.
-        let _ = made.iter().try_for_each(fs::remove_dir);
+        // These two carry our name whether or not we know that we made them; the rest only if we do. Stops at the first
+        // that somebody else uses too.
+        let ours = self.path.ancestors().skip(1).take(2).map(Path::to_path_buf);
+        let above = ours
+            .chain(made.into_iter().skip_while(|m| m.ends_with("targets") || m.ends_with("td-sync-setup")));
+        let _ = above.map(fs::remove_dir).try_for_each(|removed| removed);
         Ok(())
     }
 

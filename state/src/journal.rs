@@ -15,6 +15,7 @@ use crate::run::RunId;
 use crate::secret::Redactor;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -177,6 +178,7 @@ impl Journal {
         let file = OpenOptions::new()
             .append(true)
             .create_new(true)
+            .mode(0o600)
             .open(&path)
             .map_err(|e| StateError::io("make", &path, e))?;
         durable::sync_dir(&folder)?;
@@ -269,6 +271,9 @@ impl Journal {
         let mut object = record::to_value(&record).map_err(|e| self.failed(std::io::Error::other(e), 0))?;
         self.redactor.scrub_json(&mut object);
         let mut line = record::to_line(&object);
+        // Remember what is written, not what was meant: the same words that the next run will read.
+        let record = record::from_line(line.as_bytes())
+            .map_err(|e| self.failed(std::io::Error::other(format!("{e:?}")), line.len()))?;
         line.push('\n');
         if let Err(e) = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data()) {
             self.closed = true;

@@ -23,18 +23,21 @@ impl Lock {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut file = options.open(&path).map_err(io)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                let mut owner = String::new();
-                let _ = file.take(512).read_to_string(&mut owner);
-                let owner = owner.trim().to_owned();
-                return Err(StateError::Locked {
-                    owner: if owner.is_empty() { "(just begun)".into() } else { owner },
-                });
+        let mut looks = 0;
+        while let Err(e) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            match e {
+                Errno::WOULDBLOCK => {}
+                Errno::NOLCK | Errno::NOTSUP | Errno::NOSYS => return Err(StateError::NoLocks { path }),
+                e => return Err(io(e.into())),
             }
-            Err(Errno::NOLCK | Errno::NOTSUP | Errno::NOSYS) => return Err(StateError::NoLocks { path }),
-            Err(e) => return Err(io(e.into())),
+            let mut owner = String::new();
+            let _ = file.rewind().and_then(|()| (&file).take(512).read_to_string(&mut owner));
+            looks += 1;
+            // A holder without a name has just begun, or is somebody who only looks whether there is one.
+            if !owner.trim().is_empty() || looks > 50 {
+                return Err(StateError::Locked { owner: owner.trim().to_owned() });
+            }
+            wait_a_moment();
         }
         let now = time::OffsetDateTime::now_utc();
         let since = now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
@@ -58,6 +61,11 @@ impl Lock {
             _ => None,
         }
     }
+}
+
+#[allow(clippy::disallowed_methods, reason = "between two tries, at most fifty")]
+fn wait_a_moment() {
+    std::thread::sleep(std::time::Duration::from_millis(4));
 }
 
 impl Drop for Lock {

@@ -63,10 +63,11 @@ pub fn decide(operation: Operation, looks: Looks, word: Word) -> Decision {
     match (operation, looks) {
         (Operation::Running, _) => Decision::Reattach,
         (Operation::Bad, _) => Decision::Fail,
-        _ if word.check => Decision::UndoFirst,
+        // The probe looked at what is wanted now, so it says nothing about what another change may have left, and the
+        // before-image of that one does not fit this one.
+        _ if word.check || !word.same_change => Decision::UndoFirst,
         (Operation::Good | Operation::None, Looks::Wanted) => Decision::Adopt,
         (Operation::None, Looks::Before) => Decision::Again,
-        _ if !word.same_change => Decision::UndoFirst,
         _ if word.redo_safe => Decision::Redo,
         _ => Decision::Ask,
     }

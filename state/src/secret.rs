@@ -35,6 +35,12 @@ impl fmt::Debug for Secret {
 const SHORTEST: usize = 6;
 const MASK: &str = "[secret]";
 
+/// Fields that hold no text from outside.
+const OURS: &[&str] = &[
+    "act", "answers", "boot", "change", "code", "desired", "key", "kind", "observed", "result", "resumes",
+    "run", "step", "stream", "t", "target", "tool", "undo", "unit", "verb",
+];
+
 /// Replaces known secrets by a mask: as they are, line by line, in base64 and as URLs spell them.
 #[derive(Clone, Debug, Default)]
 pub struct Redactor(Vec<Secret>);
@@ -61,7 +67,8 @@ impl Redactor {
         })
     }
 
-    /// Scrubs every string in a JSON value, keys too.
+    /// Scrubs every free text in a JSON record or event. Field names, and fields that are words of ours or
+    /// digests, stay as they are: a password that happens to be `verified` must not make a journal unreadable.
     pub fn scrub_json(&self, value: &mut Value) {
         if self.0.is_empty() {
             return;
@@ -70,11 +77,9 @@ impl Redactor {
             Value::String(s) => *s = self.scrub(s),
             Value::Array(all) => all.iter_mut().for_each(|v| self.scrub_json(v)),
             Value::Object(map) => {
-                let old = std::mem::take(map);
-                for (key, mut v) in old {
-                    self.scrub_json(&mut v);
-                    map.insert(self.scrub(&key), v);
-                }
+                let ours = |key: &str, v: &Value| v.is_string() && OURS.contains(&key);
+                let free = map.iter_mut().filter(|(key, v)| !ours(key, v));
+                free.for_each(|(_, v)| self.scrub_json(v));
             }
             _ => {}
         }

@@ -242,3 +242,46 @@ pub enum SyncProject {
     /// List the projects you can see.
     List,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+    use clap::error::ErrorKind;
+
+    /// Of all verbs, those below `auth` and `sync-project` too; `help` is clap's own.
+    fn each(command: &clap::Command, path: &str, look: &mut dyn FnMut(&str, &clap::Command)) {
+        for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+            let path = format!("{path} {}", verb.get_name());
+            look(&path, verb);
+            each(verb, &path, look);
+        }
+    }
+
+    #[test]
+    fn every_verb_answers_in_json() {
+        let mut command = Cli::command();
+        command.build();
+        let mut verbs = 0;
+        each(&command, "td", &mut |path, verb| {
+            verbs += 1;
+            assert!(verb.get_arguments().any(|arg| arg.get_long() == Some("json")), "{path}");
+        });
+        assert!(verbs > 20, "{verbs} verbs");
+    }
+
+    #[test]
+    fn flags_that_contradict_each_other_are_refused() {
+        for words in [
+            "td sync --push --pull",
+            "td sync --push --status",
+            "td sync --pull --status",
+            "td list --all --status open",
+        ] {
+            let error = Cli::try_parse_from(words.split(' ')).expect_err(words);
+            assert_eq!(error.kind(), ErrorKind::ArgumentConflict, "{words}");
+        }
+        let error = Cli::try_parse_from(["td", "update", "td-1"]).expect_err("nothing to change");
+        assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument);
+    }
+}

@@ -31,6 +31,8 @@ pub enum Owner {
     Rightful,
     /// Another one, with a key of its own.
     Impostor,
+    /// The server itself, but what it takes is gone.
+    Forgetful,
 }
 
 impl Door {
@@ -40,13 +42,13 @@ impl Door {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let rightful = SigningKey::from_bytes(&[1; 32]);
         let signing =
-            if owner == Owner::Rightful { rightful.clone() } else { SigningKey::from_bytes(&[2; 32]) };
+            if owner == Owner::Impostor { SigningKey::from_bytes(&[2; 32]) } else { rightful.clone() };
         let digest = Sha256::digest(rightful.verifying_key().as_bytes());
         let fingerprint = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
         let record = asked.clone();
         std::thread::spawn(move || {
             let mut inside =
-                Inside { fake: FakeServer::new(1000), signing, projects: Vec::new(), enrolled: false };
+                Inside { fake: FakeServer::new(1000), owner, signing, projects: Vec::new(), enrolled: false };
             for peer in listener.incoming().map_while(Result::ok) {
                 let _peer_may_be_gone = inside.serve(peer, &record);
             }
@@ -65,6 +67,7 @@ impl Door {
 
 struct Inside {
     fake: FakeServer,
+    owner: Owner,
     signing: SigningKey,
     projects: Vec<Value>,
     enrolled: bool,
@@ -158,6 +161,9 @@ impl Inside {
             "digest" => self.fake.digest(&project).map(|a| json!(a)),
             _ => return refusal(404, "not_found"),
         };
+        if self.owner == Owner::Forgetful {
+            self.fake.events.borrow_mut().clear();
+        }
         (200, answer.expect("the cable is whole"))
     }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use td_client::ambient::Ambient;
 use td_client::project::Project;
 use td_client::sync::{Cancel, Linked, SyncError, link, unlink};
-use td_client::write::{IssuePatch, NewIssue};
+use td_client::write::{Change, IssuePatch, NewIssue, WriteError};
 use td_engine::id::{Epoch, ProjectId, Seq};
 use td_engine::time::ClientTime;
 
@@ -166,6 +166,25 @@ fn pushing_and_pulling_own_changes_alone_changes_no_row() {
     round(&mut a, &server).expect("sync");
     assert_eq!(rows(&a), before);
     assert_eq!(server.replayed().digest_lines().expect("lines"), before);
+}
+
+#[test]
+fn an_unsent_change_stands_on_top_of_what_a_pull_brings() {
+    let (dir, server) = (temp(), FakeServer::new(1));
+    let (mut a, mut b) = (linked(&dir.path().join("a"), 1), linked(&dir.path().join("b"), 2));
+    let id = a.store.create_issue(titled("known to both")).expect("create").id;
+    round(&mut a, &server).expect("sync");
+    round(&mut b, &server).expect("sync");
+    let patch = |title: &str| IssuePatch { title: Some(title.into()), ..IssuePatch::default() };
+    a.store.update_issue(&id, patch("mine, not sent yet")).expect("update");
+    b.store.update_issue(&id, patch("theirs")).expect("update");
+    b.store.update_issue(&id, IssuePatch { points: Some(5), ..IssuePatch::default() }).expect("update");
+    round(&mut b, &server).expect("sync");
+    a.sync(&server, |s| s.pull()).expect("pull");
+    let issue = a.store.issue(&id).expect("issue");
+    assert_eq!((issue.title.as_str(), issue.points), ("mine, not sent yet", 5));
+    let status = a.sync(&server, |s| s.status(None)).expect("status");
+    assert_eq!((status.pending, status.in_step), (1, Some(true)), "the digest looks past it");
 }
 
 #[test]
@@ -420,6 +439,20 @@ fn a_failed_change_leaves_neither_row_nor_event() {
     let mut a = new_project(dir.path(), 1);
     assert!(a.store.comment("td-ffffff", "to nobody").is_err());
     assert!(a.store.create_issue(NewIssue { points: 4, ..titled("bad points") }).is_err());
+    let actions: i64 =
+        a.store.conn().query_row("SELECT count(*) FROM action_log", [], |r| r.get(0)).expect("count");
+    assert_eq!(actions, 0);
+}
+
+#[test]
+fn a_change_without_effect_is_refused_and_leaves_no_event() {
+    let dir = temp();
+    let mut a = new_project(dir.path(), 1);
+    let tx = a.store.begin().expect("tx");
+    let orphan = serde_json::json!({"issue_id": "td-ffffff", "session_id": "s", "text": "to nobody"});
+    let refused = tx.record(&Change::create("comments", "cm-00000000", orphan));
+    assert!(matches!(refused, Err(WriteError::NoEffect(_))), "{refused:?}");
+    drop(tx);
     let actions: i64 =
         a.store.conn().query_row("SELECT count(*) FROM action_log", [], |r| r.get(0)).expect("count");
     assert_eq!(actions, 0);

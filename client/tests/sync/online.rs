@@ -67,11 +67,22 @@ fn a_canary_comes_back_and_uses_the_same_project_again() {
     assert_eq!(door.asked().iter().filter(|r| *r == "POST /v1/projects +key").count(), 1);
 }
 
+fn failed(report: &Report) -> Vec<&str> {
+    report.checks.iter().filter(|c| c.state == State::Fail).map(|c| c.id.as_str()).collect()
+}
+
+#[test]
+fn a_canary_whose_event_does_not_come_back_is_not_green() {
+    let (dir, door) = (temp(), Door::open(Owner::Forgetful));
+    let logins = Logins::in_dir(dir.path());
+    try_connect(&door, &logins).expect("connected");
+    let report = fly(&door, &logins, KEY);
+    assert_eq!(failed(&report), ["e2e.roundtrip.read"], "{}", report.plain());
+    assert!(!report.ok);
+}
+
 #[test]
 fn a_canary_names_the_phase_that_fails() {
-    let failed = |report: &Report| -> Vec<String> {
-        report.checks.iter().filter(|c| c.state == State::Fail).map(|c| c.id.clone()).collect()
-    };
     let dir = temp();
     let door = Door::open(Owner::Rightful);
     let logins = Logins::in_dir(dir.path());

@@ -32,7 +32,7 @@ impl Setup<'_> {
     pub fn apply(&self, answers: Answers, on_failure: OnFailure) -> Report {
         let facts = match self.host.facts() {
             Ok(facts) => facts,
-            Err(e) => return Report::stopped(Exit::Refused, e.into()),
+            Err(e) => return Report::without_run(Exit::Refused, vec![e.into()]),
         };
         if let Some(owner) = Lock::owner(self.dir) {
             return Report::early(StateError::Locked { owner });
@@ -40,7 +40,7 @@ impl Setup<'_> {
         // Before the lock and the state folder, so that a refusal leaves no trace.
         let refusals = self.plan_with(&answers, &facts).refusals();
         if !refusals.is_empty() {
-            return Report { errors: refusals, ..Report::stopped(Exit::Refused, nothing()) };
+            return Report::without_run(Exit::Refused, refusals);
         }
         let mut run = match Run::begin(self, "setup", Some(answers), facts) {
             Ok(run) => run,
@@ -49,11 +49,6 @@ impl Setup<'_> {
         let halt = run.all().err().map(|halt| run.after_failure(halt, on_failure));
         run.end(halt).1
     }
-}
-
-/// Stands in where a list of errors is given instead.
-fn nothing() -> StepError {
-    StepError::new("E-NONE", "", "", Remedy::default())
 }
 
 /// What came of going on with a step that was cut off.
@@ -66,11 +61,10 @@ enum Resumed {
 
 impl Run<'_> {
     fn all(&mut self) -> Result<(), Halt> {
-        let mut changed_before = false;
-        for step in self.setup.steps {
+        let first_mutation = self.setup.steps.iter().position(|s| s.kind() != Kind::Gate);
+        for (i, step) in self.setup.steps.iter().enumerate() {
             self.safe_point()?;
-            if self.changed == 0 && step.kind() != Kind::Gate && !changed_before {
-                changed_before = true;
+            if Some(i) == first_mutation {
                 let text = "nothing has been changed so far".to_owned();
                 self.stream.tell(EventBody::Boundary { name: "no_impact".into(), text });
             }
@@ -126,6 +120,10 @@ impl Run<'_> {
                 Resumed::Settled(result) => return Ok(result),
                 Resumed::Again => seen = step.see(&self.probe(step)),
             }
+        }
+        if matches!(seen.change, Change::Unknown { .. }) {
+            // A look may have ended because the person wants to stop.
+            self.safe_point()?;
         }
         self.unmet(step)?;
         match &seen.change {

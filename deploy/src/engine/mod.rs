@@ -82,11 +82,12 @@ impl Report {
             }
             _ => Exit::Refused,
         };
-        Self::stopped(exit, error.into())
+        Self::without_run(exit, vec![error.into()])
     }
 
-    fn stopped(exit: Exit, error: StepError) -> Self {
-        Self { exit, steps: Vec::new(), changed: 0, errors: vec![error], journal: None }
+    /// Ended before there was a run.
+    fn without_run(exit: Exit, errors: Vec<StepError>) -> Self {
+        Self { exit, steps: Vec::new(), changed: 0, errors, journal: None }
     }
 }
 

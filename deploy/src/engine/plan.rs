@@ -112,7 +112,7 @@ impl Setup<'_> {
 
     pub(super) fn plan_with(&self, answers: &Answers, facts: &Facts) -> Plan {
         let cancel = Cancel::default();
-        let line = |step: &Box<dyn AnyStep>| {
+        let line = |step: &dyn AnyStep| {
             let around = Surroundings { step: step.key().as_str(), facts, cancel: &cancel, tell: &Silent };
             let seen = step.see(&Probe::new(self.host, answers, around));
             let traits = step.traits();
@@ -120,7 +120,7 @@ impl Setup<'_> {
                 key: step.key().to_string(),
                 title: step.title(),
                 why: step.why().into(),
-                group: super::line(&**step).group,
+                group: super::line(step).group,
                 gate: step.kind() == Kind::Gate,
                 change: seen.change,
                 danger: traits.danger,
@@ -134,7 +134,7 @@ impl Setup<'_> {
             target: self.dir.id().into(),
             answers: answers.digest(),
             facts: Digest::of(serde_json::to_string(facts).unwrap_or_default().as_bytes()).to_string(),
-            steps: self.steps.iter().map(line).collect(),
+            steps: self.steps.iter().map(|s| line(&**s)).collect(),
         }
     }
 }

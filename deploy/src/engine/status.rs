@@ -57,7 +57,7 @@ pub struct StepStatus {
 pub fn status(dir: &TargetDir, steps: &[Box<dyn AnyStep>]) -> Result<Status, StateError> {
     let running = Lock::owner(dir);
     let ledger = journal::read(dir)?.ledger;
-    let step = |s: &Box<dyn AnyStep>| {
+    let step = |s: &dyn AnyStep| {
         let memory = ledger.step(s.key().as_str());
         let at_work = running.is_some() && matches!(memory.state, State::MayHaveRun | State::Undoing);
         StepStatus {
@@ -67,7 +67,7 @@ pub fn status(dir: &TargetDir, steps: &[Box<dyn AnyStep>]) -> Result<Status, Sta
             degraded: memory.degraded.map(|d| format!("{}: {}", d.what, d.why)),
         }
     };
-    let steps: Vec<StepStatus> = steps.iter().map(step).collect();
+    let steps: Vec<StepStatus> = steps.iter().map(|s| step(&**s)).collect();
     let state = if steps.iter().all(|s| matches!(s.state, "done" | "skipped")) && !steps.is_empty() {
         Overall::Complete
     } else if ledger.undo.is_empty()

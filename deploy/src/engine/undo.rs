@@ -30,13 +30,13 @@ impl Setup<'_> {
         if !self.dir.exists() {
             let swept = if what.forget { self.dir.remove() } else { Ok(()) };
             return match swept {
-                Ok(()) => Report { errors: Vec::new(), ..Report::stopped(Exit::Done, gone()) },
+                Ok(()) => Report::without_run(Exit::Done, Vec::new()),
                 Err(e) => Report::early(e),
             };
         }
         let facts = match self.host.facts() {
             Ok(facts) => facts,
-            Err(e) => return Report::stopped(Exit::Refused, e.into()),
+            Err(e) => return Report::without_run(Exit::Refused, vec![e.into()]),
         };
         let mut run = match Run::begin(self, "uninstall", None, facts) {
             Ok(run) => run,
@@ -55,10 +55,6 @@ impl Setup<'_> {
         drop(lock_held_until);
         report
     }
-}
-
-fn gone() -> StepError {
-    StepError::new("E-NONE", "", "", Remedy::default())
 }
 
 impl<'a> Run<'a> {

@@ -142,7 +142,7 @@ pub trait WriteFiles {
     fn put_link(&self, path: &Path, points_to: &Path) -> Result<(), HostError>;
     /// Removes a file or a link (not what it points to). A directory is an error.
     fn remove_file(&self, path: &Path) -> Result<Removed, HostError>;
-    /// Removes a directory with all that is in it, without following links or leaving its file system. The caller has
+    /// Removes a directory with all that is in it, without following links. The caller has
     /// to know that all of it is ours.
     fn remove_tree(&self, path: &Path) -> Result<Removed, HostError>;
     /// Sets the permission bits of a file or directory.

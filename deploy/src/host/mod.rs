@@ -8,10 +8,13 @@
 mod command;
 mod error;
 mod files;
+mod local;
+pub mod model;
 
 pub use command::{Commands, Detached, ProcessId, Program, Queries, Ran, Signal};
 pub use error::HostError;
 pub use files::{Digest, EntryKind, Made, Mode, ReadFiles, Removed, Stat, WriteFiles};
+pub use local::LocalHost;
 
 use crate::facts::Facts;
 use std::net::SocketAddr;

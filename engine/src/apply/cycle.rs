@@ -26,6 +26,7 @@ pub(super) fn drops(writer: &mut Writer<'_>, parts: &Parts<'_>) -> Result<bool, 
         list.join(", ")
     );
     for (id, row) in writer.rows(table, &find, &[&to, &from])? {
+        writer.begin_several()?;
         writer.conn.prepare_cached(&table.remove)?.execute([&id])?;
         writer.changed(table, id, Some(row), How::Removed(Removal::Cycle));
         writer.note = Some(Reason::ReverseEdgeRemoved(format!("{to} depends on {from}")));

@@ -1,6 +1,6 @@
 //! The one apply routine: what an event does to the rows.
 //!
-//! Duty: server view, snapshot, pulled page and local change all go through [`apply_event`], and get what a stock peer
+//! Duty: server view, snapshot, pulled page and local change all go through `apply_event`, and get what a stock peer
 //! gets from the same event (replace with cascades, partial diff, orphan rule, cycle rule).
 //! Invariant: the result depends on the rows and the event alone. An event that fails leaves nothing behind.
 //! Danger: foreign keys must be on; `INSERT OR REPLACE` takes children along, on every copy or on none.
@@ -14,7 +14,6 @@ mod write;
 pub use outcome::{Applied, ApplyError, Change, How, Outcome, Reason, Removal};
 pub(crate) use parts::{Half, Parts};
 pub(crate) use value::stored_value;
-pub(crate) use write::find_row;
 
 use crate::db::{Catalog, Table, Write};
 use crate::event::{LogEvent, NewEvent};
@@ -72,7 +71,7 @@ impl Write<'_> {
     }
 }
 
-/// Applies one event inside a savepoint of the open transaction.
+/// Applies one event inside the open transaction, whole or not at all.
 ///
 /// `Err` means the storage failed: the transaction is not to be continued. Everything that is the event's own fault is
 /// an [`Outcome`].
@@ -81,18 +80,21 @@ pub(crate) fn apply_event(
     catalog: &Catalog,
     event: EventRef<'_>,
 ) -> Result<Applied, ApplyError> {
-    conn.prepare_cached("SAVEPOINT event")?.execute([])?;
-    let mut writer = Writer { conn, catalog, event, changes: Vec::new(), note: None };
+    let mut writer = Writer { conn, catalog, event, changes: Vec::new(), note: None, has_savepoint: false };
     let outcome = match dispatch(&mut writer) {
         Ok(outcome) => outcome,
         Err(Stop::Event(reason)) => {
-            conn.prepare_cached("ROLLBACK TO event")?.execute([])?;
+            if writer.has_savepoint {
+                conn.prepare_cached("ROLLBACK TO event")?.execute([])?;
+            }
             writer.changes.clear();
             Outcome::Quarantined(reason)
         }
         Err(Stop::Storage(error)) => return Err(error),
     };
-    conn.prepare_cached("RELEASE event")?.execute([])?;
+    if writer.has_savepoint {
+        conn.prepare_cached("RELEASE event")?.execute([])?;
+    }
     Ok(Applied { outcome, changes: writer.changes })
 }
 

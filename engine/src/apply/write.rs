@@ -6,7 +6,7 @@ use super::parts::{Half, Parts, difference};
 use super::value::stored_value;
 use crate::db::{Catalog, Row, Table, quoted};
 use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, ToSql, params_from_iter};
+use rusqlite::{Connection, ErrorCode, ToSql, params_from_iter};
 use serde_json::{Map, Value as Json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,9 +17,20 @@ pub(super) struct Writer<'w> {
     pub event: EventRef<'w>,
     pub changes: Vec<Change>,
     pub note: Option<Reason>,
+    pub has_savepoint: bool,
 }
 
 impl<'w> Writer<'w> {
+    /// Called before the first statement of several. One statement alone leaves nothing behind when it fails, and a
+    /// savepoint costs a copy of every page that is written.
+    pub fn begin_several(&mut self) -> rusqlite::Result<()> {
+        if !self.has_savepoint {
+            self.conn.prepare_cached("SAVEPOINT event")?.execute([])?;
+            self.has_savepoint = true;
+        }
+        Ok(())
+    }
+
     /// Only the columns that differ between the halves; a whole-row replace where that does not work out.
     pub fn update(&mut self, table: &Table, parts: &Parts<'_>) -> Result<Outcome, Stop> {
         if let Some(previous) = parts.previous_half(&table.name) {
@@ -107,7 +118,13 @@ impl<'w> Writer<'w> {
         let row = self.whole_row(table, &new, before.as_ref());
         let local_rows = self.note_cascades(table, id, before.is_some(), Removal::ByReplace)?;
         self.note_displaced(table, &row)?;
-        self.conn.prepare_cached(&table.replace)?.execute(params_from_iter(&row.0))?;
+        if !local_rows.is_empty() {
+            self.begin_several()?;
+        }
+        // With nothing to replace, a plain insert spares SQLite the preparations for undoing a replace.
+        let is_new = before.is_none() && self.changes.is_empty();
+        let put = if is_new { &table.insert } else { &table.replace };
+        self.conn.prepare_cached(put)?.execute(params_from_iter(&row.0))?;
         for (child, row) in &local_rows {
             self.conn.prepare_cached(&child.replace)?.execute(params_from_iter(&row.0))?;
         }
@@ -184,6 +201,7 @@ impl<'w> Writer<'w> {
         if sub_issues.is_empty() {
             return Ok(());
         }
+        self.begin_several()?;
         self.conn.prepare_cached("UPDATE issues SET parent_id = '' WHERE parent_id = ?1")?.execute([id])?;
         for (sub_issue, row) in sub_issues {
             self.changed(table, sub_issue, Some(row), How::Fields(vec!["parent_id".into()]));
@@ -254,7 +272,7 @@ impl<'w> Writer<'w> {
     }
 
     fn find(&self, table: &Table, id: &str) -> rusqlite::Result<Option<Row>> {
-        find_row(self.conn, table, id)
+        table.row(self.conn, id)
     }
 
     pub fn rows(
@@ -282,10 +300,4 @@ impl<'w> Writer<'w> {
     fn applied(&mut self) -> Outcome {
         Outcome::Applied { note: self.note.take() }
     }
-}
-
-/// A row by id.
-pub(crate) fn find_row(conn: &Connection, table: &Table, id: &str) -> rusqlite::Result<Option<Row>> {
-    let width = table.columns.len();
-    conn.prepare_cached(&table.find)?.query_row([id], |r| Row::read(r, width)).optional()
 }

@@ -5,7 +5,7 @@
 
 use super::register::{Entry, Registers};
 use super::{Kind, is_bookkeeping};
-use crate::apply::{Applied, Change, Half, How, Outcome, Parts, Removal, find_row, stored_value};
+use crate::apply::{Applied, Change, Half, How, Outcome, Parts, Removal, stored_value};
 use crate::db::{Catalog, Default, Row, Table, exact_json, meaning};
 use crate::event::LogEvent;
 use crate::id::Seq;
@@ -106,7 +106,7 @@ impl Recorder<'_> {
         if suspects.is_empty() || is_builtin(table, before) {
             return Ok(());
         }
-        let Some(after) = find_row(self.conn, table, &change.id)? else { return Ok(()) };
+        let Some(after) = table.row(self.conn, &change.id)? else { return Ok(()) };
         let found_before = self.found;
         for (loser, fields) in suspects {
             let (mut lost, mut won) = (Map::new(), Map::new());

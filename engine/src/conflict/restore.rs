@@ -1,7 +1,6 @@
 //! Giving a losing side back: an ordinary event, like any other edit.
 
 use super::Conflict;
-use crate::apply::find_row;
 use crate::db::{Catalog, Row, from_exact_json};
 use crate::shape::payload_object;
 use crate::taxonomy::Action;
@@ -32,7 +31,7 @@ pub fn compose_restore(
     now: ClientTime,
 ) -> rusqlite::Result<Option<Restoration>> {
     let Some(table) = catalog.synced(&conflict.entity_type) else { return Ok(None) };
-    let current = find_row(conn, table, &conflict.entity_id)?;
+    let current = table.row(conn, &conflict.entity_id)?;
     let (action, previous, mut row) = match current {
         Some(row) => (Action::Update, payload_object(table, &row), row),
         None => (Action::Create, Map::new(), Row::from_json(table, &conflict.loser)),

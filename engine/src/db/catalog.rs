@@ -5,8 +5,8 @@
 use super::row::Row;
 use crate::taxonomy::{SYNCED, WORK_SESSION_LOCAL};
 use crate::time::ClientTime;
-use rusqlite::Connection;
 use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension};
 
 /// Tables of one device whose rows hang on synced rows, so that a cascade reaches them.
 const LOCAL_CHILDREN: [&str; 2] = ["git_snapshots", "issue_session_history"];
@@ -37,6 +37,7 @@ pub struct Table {
     /// Every row but the built-in board, by id.
     pub(crate) list: String,
     pub(crate) exists: String,
+    pub(crate) insert: String,
     pub(crate) replace: String,
     pub(crate) remove: String,
 }
@@ -92,6 +93,12 @@ impl Table {
     /// Position of a column.
     pub fn column_index(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|c| c.name == name)
+    }
+
+    /// One row.
+    pub fn row(&self, conn: &Connection, id: &str) -> rusqlite::Result<Option<Row>> {
+        let width = self.columns.len();
+        conn.prepare_cached(&self.find)?.query_row([id], |r| Row::read(r, width)).optional()
     }
 
     /// The rows by id, without the built-in board.
@@ -159,6 +166,7 @@ impl Table {
             find: String::new(),
             list: String::new(),
             exists: format!("SELECT 1 FROM {} WHERE id = ?1", quoted(name)),
+            insert: String::new(),
             replace: String::new(),
             remove: format!("DELETE FROM {} WHERE id = ?1", quoted(name)),
         };
@@ -167,6 +175,7 @@ impl Table {
         table.find = format!("SELECT {list} FROM {} WHERE id = ?1", quoted(name));
         let but = if name == "boards" { " WHERE NOT is_builtin" } else { "" };
         table.list = format!("SELECT {list} FROM {}{but} ORDER BY id COLLATE BINARY", quoted(name));
+        table.insert = format!("INSERT INTO {} ({list}) VALUES ({holes})", quoted(name));
         table.replace = format!("INSERT OR REPLACE INTO {} ({list}) VALUES ({holes})", quoted(name));
         table
     }

@@ -57,6 +57,21 @@ fn a_row_overwritten_whole_is_shown_in_the_table_of_the_reference_once() {
     assert_eq!(count(&db, "SELECT count(*) FROM sync_conflicts"), 1, "not told twice");
 }
 
+/// Law 3: a device whose clock is a year ahead does not win by it.
+#[test]
+fn a_later_sequence_wins_whatever_the_clocks_say() {
+    let titled = |title: &str, when: i64| json!({"title": title, "updated_at": at(when).fixed_utc()});
+    const AHEAD: i64 = 31_536_000;
+    let mut log = vec![
+        create(1, "A", "issues", "td-1", titled("first", 1)),
+        update(2, "B", "issues", "td-1", titled("first", 1), titled("of tomorrow", AHEAD)),
+        update(3, "A", "issues", "td-1", titled("first", 1), titled("of today", 3)),
+    ];
+    log[1].client_time = at(AHEAD);
+    let db = replayed(&log);
+    assert_eq!(count(&db, "SELECT count(*) FROM issues WHERE title = 'of today'"), 1);
+}
+
 #[test]
 fn the_built_in_board_of_two_copies_is_no_conflict_and_no_difference() {
     let log = [

@@ -12,8 +12,8 @@ mod reach;
 mod socket;
 
 pub use office::{Alone, Office};
-pub use reach::{ReachError, ask};
-pub use socket::{Socket, path as socket_path};
+pub use reach::{ReachError, ask, ask_running};
+pub use socket::Socket;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

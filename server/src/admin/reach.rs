@@ -66,7 +66,7 @@ pub fn ask(config: &Config, request: &Request) -> Result<Reply, ReachError> {
             Err(DataDirError::Held { .. }) => {}
             Err(e) => return Err(e.into()),
         }
-        if let Some(reply) = over_socket(&dir, request)? {
+        if let Some(reply) = ask_running(&dir, request)? {
             return Ok(reply);
         }
         // Another command holds it for a moment, or a server is just starting or stopping.
@@ -89,8 +89,8 @@ fn alone(config: &Config, dir: DataDir, request: &Request) -> Result<Reply, Reac
     Ok(office.answer(request)?)
 }
 
-/// `None` if nobody listens.
-fn over_socket(dir: &Path, request: &Request) -> Result<Option<Reply>, ReachError> {
+/// Asks the server that runs on a data directory; `None` if nobody listens. Takes and changes nothing.
+pub fn ask_running(dir: &Path, request: &Request) -> Result<Option<Reply>, ReachError> {
     let Ok(path) = socket_path(dir) else { return Ok(None) };
     let Ok(mut stream) = UnixStream::connect(path) else { return Ok(None) };
     let mut speak = || -> std::io::Result<String> {

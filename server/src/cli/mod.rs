@@ -221,11 +221,7 @@ fn check_config() -> Result<Output, Failure> {
     for note in &config.notes {
         text.push_str(&format!("note: {note}\n"));
     }
-    text.push_str(&format!(
-        "good: listens on {:?}, data in {}\n",
-        config.listen,
-        config.data_dir().display()
-    ));
+    text.push_str(&format!("good: listens on {}, data in {}\n", config.listen, config.data_dir().display()));
     let json = json!({"ok": true, "notes": config.notes, "base_url": config.base_url, "data_dir": config.data_dir()});
     Ok(Output { text, json })
 }

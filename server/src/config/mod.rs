@@ -1,4 +1,4 @@
-//! Configuration: `SYNC_*` variables and nothing else.
+//! Configuration: `SYNC_*` variables and nothing else (but for the reference's five `CLOUDFLARE_*` ones).
 //!
 //! Duty: turn an environment into typed values, or say exactly which variable is wrong and what would be right.
 //! Invariant: strict. An unknown `SYNC_*` name and a text that does not parse are errors, because the alternative is a
@@ -43,6 +43,15 @@ pub enum Listen {
     At(SocketAddr),
     /// On all interfaces.
     Everywhere(u16),
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::At(address) => address.fmt(f),
+            Self::Everywhere(port) => write!(f, "all interfaces, port {port}"),
+        }
+    }
 }
 
 impl Listen {
@@ -109,6 +118,11 @@ impl Config {
                         let shown =
                             if v.kind == Kind::Secret { "its value".into() } else { format!("{text:?}") };
                         faults.push(format!("{name}: {shown} is not {why}"));
+                    }
+                    if v.kind == Kind::Secret && v.name == name {
+                        notes.push(format!(
+                            "{name} stands in the environment; {name}_FILE would keep it out of it"
+                        ));
                     }
                     if v.standing == Standing::NotYet {
                         notes.push(format!("{name} is known but governs nothing in this version yet"));
@@ -177,7 +191,15 @@ fn default_base_url(listen: Listen) -> String {
 }
 
 fn given(pairs: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
-    pairs.into_iter().filter(|(k, v)| k.starts_with("SYNC_") && !v.is_empty()).collect()
+    let ours = |name: &str| {
+        name.starts_with("SYNC_") || table::find(name).is_some() || secret_in_file(name).is_some()
+    };
+    pairs.into_iter().filter(|(name, value)| ours(name) && !value.is_empty()).collect()
+}
+
+/// The secret whose `_FILE` form this name is.
+fn secret_in_file(name: &str) -> Option<&'static Variable> {
+    name.strip_suffix("_FILE").and_then(table::find).filter(|v| v.kind == Kind::Secret)
 }
 
 enum Resolved {
@@ -192,8 +214,7 @@ fn resolve(name: &str, text: String) -> Result<Resolved, String> {
     if let Some((_, why)) = IGNORED.iter().find(|(n, _)| *n == name) {
         return Ok(Resolved::Ignored(why));
     }
-    let secret = name.strip_suffix("_FILE").and_then(table::find).filter(|v| v.kind == Kind::Secret);
-    match secret {
+    match secret_in_file(name) {
         Some(v) => match std::fs::read_to_string(&text) {
             Ok(content) => Ok(Resolved::Value(v, content.trim_end_matches(['\r', '\n']).to_string())),
             Err(e) => Err(format!("{name}: the file {text:?} cannot be read: {e}")),
@@ -278,6 +299,21 @@ mod tests {
         assert_eq!(c.base_url, "http://sync.example");
         assert!(c.notes.iter().any(|n| n.starts_with("SYNC_EMAIL_PROVIDER")));
         assert!(c.notes.iter().any(|n| n.starts_with("SYNC_LISTEN_PORT is ignored")));
+    }
+
+    #[test]
+    fn a_secret_may_stand_in_a_file_and_is_never_shown() {
+        let dir = tempfile::tempdir().expect("dir");
+        let file = dir.path().join("token");
+        std::fs::write(&file, "hush\n").expect("write");
+        let name = "CLOUDFLARE_EMAIL_API_TOKEN_FILE";
+        let good = config(&[(name, file.to_str().expect("path"))]).expect("read");
+        let plain = config(&[("CLOUDFLARE_EMAIL_API_TOKEN", "hush")]).expect("accepted");
+        assert!(!format!("{good:?}{plain:?}").contains("hush"));
+        assert!(plain.notes.iter().any(|n| n.contains("CLOUDFLARE_EMAIL_API_TOKEN_FILE would keep it out")));
+        assert!(!good.notes.iter().any(|n| n.contains("would keep it out")));
+        assert!(config(&[(name, "/does/not/exist")]).expect_err("missing").0[0].starts_with(name));
+        assert!(config(&[("SYNC_BASE_URL_FILE", "x")]).is_err(), "only secrets have a file form");
     }
 
     #[test]

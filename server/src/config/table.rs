@@ -1,4 +1,4 @@
-//! Every `SYNC_*` variable there is: the one table behind parsing, `config list`, the generated reference and the
+//! Every variable there is: the one table behind parsing, `config list`, the generated reference and the
 //! sentence about an unknown name.
 
 use serde::Serialize;
@@ -135,6 +135,11 @@ pub const VARIABLES: &[Variable] = &[
     not_yet("SYNC_AUTH_WEB_CALLBACK_URL", Kind::Url, None, "address in mailed web links"),
     not_yet("SYNC_LEGACY_DEVICE_AUTH", Kind::Flag, Some("false"), "the reference's old device login"),
     not_yet("SYNC_DEV_EMAIL_INSPECT", Kind::Flag, Some("false"), "the development mailbox"),
+    not_yet("CLOUDFLARE_ACCOUNT_ID", Kind::Text, None, "account that sends mail"),
+    not_yet("CLOUDFLARE_EMAIL_API_TOKEN", Kind::Secret, None, "key of that account"),
+    not_yet("CLOUDFLARE_EMAIL_FROM", Kind::Text, None, "sender of mail"),
+    not_yet("CLOUDFLARE_EMAIL_FROM_NAME", Kind::Text, None, "name of the sender"),
+    not_yet("CLOUDFLARE_EMAIL_REPLY_TO", Kind::Text, None, "where replies go"),
     not_yet(
         "SYNC_BACKUP_MODE",
         Kind::OneOf(&["builtin", "litestream", "off"]),

@@ -130,7 +130,29 @@ pub async fn method_not_allowed() -> Response {
 
 #[cfg(test)]
 mod tests {
-    use super::clean_path;
+    use super::{clean_path, inside};
+    use axum::Router;
+    use axum::body::Body;
+    use axum::extract::Request;
+    use axum::http::StatusCode;
+    use axum::middleware::from_fn;
+    use axum::routing::get;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    #[tokio::test]
+    async fn a_route_that_panics_is_an_answer_and_its_words_stay_inside() {
+        async fn broken() -> StatusCode {
+            panic!("secret detail")
+        }
+        let service = Router::new().route("/", get(broken)).layer(from_fn(inside));
+        let request = Request::builder().uri("/").header("host", "x").body(Body::empty()).expect("request");
+        let answer = service.oneshot(request).await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = answer.into_body().collect().await.expect("body").to_bytes();
+        let said = r#"{"error":{"code":"internal_error","message":"internal server error"}}"#;
+        assert_eq!(body, format!("{said}\n"));
+    }
 
     #[test]
     fn paths_are_cleaned_as_the_reference_router_does() {

@@ -141,3 +141,28 @@ impl<S: Send + Sync> FromRequestParts<S> for Inbox {
         Ok(parts.extensions.get::<Inbox>().cloned().unwrap_or_else(|| Inbox::new(Body::empty())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::stream;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_that_falls_silent_is_refused_and_its_connection_not_kept() {
+        let (_sender, chunks) = stream::channel();
+        let inbox = Inbox::new(Body::new(chunks));
+        let begun = tokio::time::Instant::now();
+        assert!(inbox.read().await.is_err());
+        assert_eq!(begun.elapsed(), SILENCE);
+        assert!(!inbox.clear_up().await);
+    }
+
+    #[tokio::test]
+    async fn the_first_ten_mebibytes_are_read_and_a_little_more_is_cleared_up() {
+        let inbox = Inbox::new(Body::from(vec![b'x'; CAP + 1]));
+        assert_eq!(inbox.read().await.map(|bytes| bytes.len()).ok(), Some(CAP));
+        assert!(inbox.clear_up().await);
+        let inbox = Inbox::new(Body::from(vec![b'x'; DRAIN + 1]));
+        assert!(!inbox.clear_up().await, "too much was left unread");
+    }
+}

@@ -4,7 +4,7 @@
 
 pub mod wire;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -161,4 +161,20 @@ pub fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
     }
     all.sort();
     all
+}
+
+/// A push of new issues, one per number.
+pub fn push(project: &str, ids: &[i64]) -> Ask {
+    let events: Vec<Value> = ids
+        .iter()
+        .map(|id| {
+            json!({"client_action_id": id, "action_type": "create", "entity_type": "issues",
+                "entity_id": format!("td-{id:06}"), "payload": {"schema_version": 1, "previous_data": {},
+                "new_data": {"id": format!("td-{id:06}"), "title": format!("issue {id}"), "status": "open",
+                "type": "task", "priority": "P2", "created_at": "2026-11-21T10:00:00Z",
+                "updated_at": "2026-11-21T10:00:00Z"}}, "client_timestamp": "2026-11-21T10:00:00Z"})
+        })
+        .collect();
+    Ask::post(&format!("/v1/projects/{project}/sync/push"))
+        .json(&json!({"device_id": "dev", "session_id": "ses", "events": events}))
 }

@@ -19,9 +19,11 @@ fn guest_an_empty_root_folder_is_enough_to_serve_a_push_and_a_pull() {
     for folder in ["data", "ana/project", "ben/project", "tmp"] {
         std::fs::create_dir_all(root.join(folder)).expect("folder");
     }
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("port").local_addr().expect("address").port();
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").expect("port").local_addr().expect("address").port();
     let url = format!("http://127.0.0.1:{port}");
-    let mut server = inside(root, "/data", "/td-sync", &["serve"], &url).stderr(Stdio::null()).spawn().expect("chroot");
+    let mut server =
+        inside(root, "/data", "/td-sync", &["serve"], &url).stderr(Stdio::null()).spawn().expect("chroot");
     let ready = wait_until(Duration::from_secs(20), || ureq::get(format!("{url}/readyz")).call().is_ok());
     let result = ready.then(|| sync_two_devices(root, &url));
     server.kill().expect("SIGKILL");
@@ -41,7 +43,8 @@ fn sync_two_devices(root: &Path, url: &str) -> String {
     let value = |text: String| serde_json::from_str::<serde_json::Value>(&text).expect("json");
     run("/data", &["admin", "create-user", "--email", "ana@example.org"]);
     for who in ["/ana/project", "/ben/project"] {
-        let link = value(run("/data", &["admin", "enroll", "create", "--email", "ana@example.org", "--json"]));
+        let link =
+            value(run("/data", &["admin", "enroll", "create", "--email", "ana@example.org", "--json"]));
         run(who, &["init"]);
         run(who, &["connect", link["link"].as_str().expect("link")]);
     }

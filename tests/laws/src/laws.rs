@@ -278,7 +278,10 @@ pub fn the_head_counts_what_is_stored_and_what_is_given_out(backend: &mut dyn Ba
 pub fn reads_start_after_stop_at_and_leave_out(backend: &mut dyn Backend) {
     let log = create(backend);
     for n in 1..=6 {
-        stored(&*log, if n % 2 == 0 { "even" } else { "odd" }, [event(n)]);
+        // Each clock is behind the one before: order is by sequence.
+        let client_time = ClientTime::parse(&format!("2026-11-21T09:53:0{}Z", 9 - n)).expect("time");
+        let event = NewEvent { client_time, ..event(n) };
+        stored(&*log, if n % 2 == 0 { "even" } else { "odd" }, [event]);
     }
     let read = |after, limit, exclude: Option<&str>| {
         let exclude = exclude.map(|d| DeviceId::new(d).expect("not empty"));

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use td_state::answers::Answers;
 
-/// The rehearsal takes the first free port from here on, below the range the system gives out by itself.
+/// The rehearsal takes a free one of these ports, which are below the range the system gives out by itself.
 const PORTS: std::ops::Range<u16> = 18_470..18_570;
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// Process of the candidate, for whoever clears up after a crash.
@@ -47,7 +47,7 @@ impl Step for ServerRehearse {
     }
 
     fn traits(&self) -> StepTraits {
-        StepTraits { time: Duration::from_secs(3), ..StepTraits::default() }
+        StepTraits { time: Duration::from_secs(3), attempts: 3, ..StepTraits::default() }
     }
 
     fn desired(&self, answers: &Answers, facts: &Facts) -> Result<Wanted<PathBuf>, StepError> {
@@ -113,8 +113,10 @@ fn clear(cx: &Apply<'_>, scratch: &Path) -> Result<bool, StepError> {
 
 fn rehearse(cx: &Apply<'_>, places: &Places, scratch: &Path) -> Result<(), StepError> {
     let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    // Two rehearsals at once begin at different ports.
+    let first = usize::try_from(std::process::id()).unwrap_or_default() % PORTS.len();
     let mut address = None;
-    for port in PORTS {
+    for port in PORTS.skip(first).chain(PORTS.take(first)) {
         if address.is_none() && cx.port_is_free(at(port))? {
             address = Some(at(port));
         }
@@ -210,4 +212,6 @@ fn ended_at_once() -> StepError {
         "it does not work on this machine; nothing of yours was touched",
         Remedy::say("read its own words below"),
     )
+    // Somebody may have taken the port between the look and the start.
+    .may_retry()
 }

@@ -1,6 +1,6 @@
 //! Memberships. A project never loses its last owner.
 
-use super::{changed, refused, stamp, time};
+use super::{changed, stamp, time};
 use crate::auth::Role;
 use crate::control::{Added, Change, ControlError, Member, Membership};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -24,17 +24,15 @@ pub(super) fn add(
     invited_by: &str,
     now: ClientTime,
 ) -> Result<Added, ControlError> {
-    let done = c.execute(
+    // Selected, not tried: a refused insert would have dirtied the pages of a transaction that changes nothing.
+    let rows = c.execute(
         "INSERT INTO memberships (project_id, user_id, role, invited_by, created_at)
-         SELECT id, ?2, ?3, ?4, ?5 FROM projects WHERE id = ?1 AND deleted_at IS NULL",
+         SELECT p.id, u.id, ?3, ?4, ?5 FROM projects p, users u
+         WHERE p.id = ?1 AND p.deleted_at IS NULL AND u.id = ?2
+         AND NOT EXISTS (SELECT 1 FROM memberships m WHERE m.project_id = p.id AND m.user_id = u.id)",
         params![project, user, role.as_str(), invited_by, stamp(now)],
-    );
-    match done {
-        Ok(1) => Ok(Added::Since(now)),
-        Ok(_) => Ok(Added::Refused),
-        Err(e) if refused(&e) => Ok(Added::Refused),
-        Err(e) => Err(e.into()),
-    }
+    )?;
+    Ok(if rows == 0 { Added::Refused } else { Added::Since(now) })
 }
 
 pub(super) fn list(c: &Connection, project: &str) -> Result<Vec<Member>, ControlError> {

@@ -114,11 +114,6 @@ fn parse_time(text: &str) -> rusqlite::Result<ClientTime> {
         .map_err(|e| rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e)))
 }
 
-/// Whether the statement was refused by a constraint of the schema, by code and not by text (STYLE 14).
-fn refused(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation)
-}
-
 fn changed(rows: usize) -> Change {
     if rows == 0 { Change::Unknown } else { Change::Done }
 }

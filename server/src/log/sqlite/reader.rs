@@ -16,8 +16,11 @@ use td_engine::payload::Payload;
 use td_engine::taxonomy::EntityType;
 use td_engine::time::ClientTime;
 
-/// Connections per log.
-const READERS: usize = 2;
+/// Most connections per log. A page may be as slow as the client it is streamed to, so a few slow ones must not keep
+/// everybody else, the live view included, from reading.
+const READERS: usize = 32;
+/// Connections that are kept for the next reader.
+const KEPT: usize = 2;
 
 const PAGE: &str = "SELECT server_seq, device_id, session_id, client_action_id, action_type, entity_type, \
                     entity_id, payload, client_timestamp FROM events \
@@ -90,7 +93,7 @@ impl Drop for Loan<'_> {
     fn drop(&mut self) {
         let mut pool = lock(&self.0.pool);
         pool.out -= 1;
-        if pool.over.is_none() {
+        if pool.over.is_none() && pool.idle.len() < KEPT {
             pool.idle.extend(self.1.take());
         }
         self.0.returned.notify_one();

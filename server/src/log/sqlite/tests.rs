@@ -194,6 +194,32 @@ fn a_full_queue_says_busy_and_what_waited_shares_a_commit() {
     assert_eq!(counts.pushes, counts.events);
 }
 
+#[test]
+fn slow_readers_keep_nobody_from_reading() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (_, log) = new_log(&dir, options());
+    append(&log, push(1)).expect("stored");
+    let (started, starts) = std::sync::mpsc::channel();
+    let (finish, wait) = std::sync::mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    std::thread::scope(|s| {
+        for _ in 0..6 {
+            let (log, started, wait) = (&log, started.clone(), &wait);
+            s.spawn(move || {
+                let query = ReadQuery { after: Seq(0), limit: 1, exclude: None };
+                log.read(&query, &mut |_| {
+                    started.send(()).expect("the test is there");
+                    let _ = lock(wait).recv();
+                    ControlFlow::Continue(())
+                })
+            });
+        }
+        (0..6).for_each(|_| starts.recv().expect("a reader begins"));
+        assert_eq!(read(&log).expect("readable").len(), 1);
+        drop(finish);
+    });
+}
+
 /// Waits for what the writer does on its own.
 #[allow(clippy::disallowed_methods, reason = "polls a condition with a limit")]
 fn until(condition: impl Fn() -> bool) -> bool {

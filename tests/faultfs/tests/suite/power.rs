@@ -2,7 +2,7 @@
 //!
 //! Duty: every acknowledged event is there afterwards, everything anyone has read is, numbers grow and are never given
 //! out twice, and every retry is a duplicate with its old number.
-//! `TD_FAULTFS_SEEDS=500` runs more worlds than the ordinary run does. The seed decides where the cut falls and what it
+//! `TD_TEST_FULL=1` runs many more worlds, `TD_TEST_SEED` other ones. The seed decides where the cut falls and what it
 //! spares; how the threads interleave is the machine's choice, so a seed narrows a failure down but does not replay it.
 
 use crate::logs::options;
@@ -42,9 +42,12 @@ struct World {
 
 #[test]
 fn acknowledged_events_survive_power_cuts_and_kills() {
-    let seeds = std::env::var("TD_FAULTFS_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(30);
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let seeds = if number("TD_TEST_FULL") == 1 { 500 } else { 30 };
+    let first = number("TD_TEST_SEED");
+    println!("seed: {first}");
     let mut answers = 0;
-    for seed in 0..seeds {
+    for seed in first..first + seeds {
         match world(seed, Durability::Full) {
             Ok(n) => answers += n,
             Err(broken) => panic!("seed {seed}: {broken}"),

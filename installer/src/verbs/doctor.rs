@@ -1,0 +1,31 @@
+//! `doctor`: this machine, the server, and an event that goes round.
+
+use crate::context::{Context, Output};
+use crate::{Failure, Verdict};
+use td_deploy::error::{Remedy, StepError};
+use td_deploy::exit::Exit;
+use td_deploy::steps::local::{checks, program_checks};
+use td_doctor::Report;
+
+/// Only looks. Exit codes 0, 9 and 10.
+pub fn run(context: &Context) -> Verdict {
+    let talk = context.output != Output::Json;
+    if talk {
+        eprintln!("looking at this machine, the server and the way between them (some seconds) ...");
+    }
+    let ours = td_doctor::run(checks(&context.dir, &context.answers, &context.facts), &mut |_| {});
+    let mut all = ours.checks;
+    all.extend(program_checks(&context.answers, &context.facts, &context.host));
+    let report = Report::new(all);
+    if talk {
+        print!("{}", report.plain());
+    } else {
+        let text = serde_json::to_string(&report).map_err(|error| {
+            let remedy = Remedy::say("run it without --json");
+            let error = StepError::new("E-INTERNAL", error.to_string(), "this is a bug", remedy);
+            Failure::new(Exit::DoctorCouldNot, error)
+        })?;
+        println!("{text}");
+    }
+    Ok(report.exit_code())
+}

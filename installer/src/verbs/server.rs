@@ -1,0 +1,97 @@
+//! `start`, `stop`, `logs`.
+
+use super::run;
+use crate::cli::LogWords;
+use crate::context::{Context, Output};
+use crate::{Failure, Verdict};
+use serde_json::json;
+use std::path::Path;
+use std::time::Duration;
+use td_deploy::engine::{OnFailure, Overall, status};
+use td_deploy::error::{Remedy, StepError};
+use td_deploy::exit::Exit;
+use td_deploy::step::StepKey;
+use td_deploy::steps::local::{Places, steps};
+use td_deploy::supervisor::Control;
+
+/// A drain of 30 seconds and a little patience.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs the one step that starts the server.
+pub fn start(context: &mut Context) -> Verdict {
+    let places = Places::of(&context.answers, &context.facts);
+    if overall(context)? == Overall::None || !places.spec.exists() {
+        return Err(not_set_up());
+    }
+    context.watch_signals()?;
+    let only: Vec<_> = steps().into_iter().filter(|step| step.key() == StepKey::SERVER_CUTOVER).collect();
+    let report =
+        run::watched(context, &only, |engine| engine.apply(context.answers.clone(), OnFailure::Keep));
+    if report.exit == Exit::Done && context.output != Output::Json {
+        println!("the server is well on {}", places.url);
+    }
+    Ok(report.exit.code())
+}
+
+/// Stops server and supervisor and waits for both.
+pub fn stop(context: &Context) -> Verdict {
+    let places = Places::of(&context.answers, &context.facts);
+    let control = Control::new(&places.supervisor);
+    let ran = control.anybody_lives();
+    if ran && context.output != Output::Json {
+        println!("stopping; open requests are answered first (at most {} s)", STOP_LIMIT.as_secs());
+    }
+    control.stop(STOP_LIMIT).map_err(|error| {
+        let remedy = Remedy::run("see what it is doing", "td-sync-setup logs");
+        Failure::new(
+            Exit::Failed,
+            StepError::new("E-STOP", error.to_string(), "the server may still run", remedy),
+        )
+    })?;
+    match context.output {
+        Output::Json => println!("{}", json!({ "stopped": true, "ran": ran })),
+        _ if ran => println!("stopped; start it again with: td-sync-setup start"),
+        _ => println!("nothing was running"),
+    }
+    Ok(Exit::Done.code())
+}
+
+/// The end of a log.
+pub fn logs(context: &Context, words: &LogWords) -> Verdict {
+    let path = if words.journal {
+        let runs = context.dir.runs().map_err(|error| Failure::new(Exit::Failed, error))?;
+        runs.last().map(|run| context.dir.journal(run)).ok_or_else(not_set_up)?
+    } else {
+        Places::of(&context.answers, &context.facts).log
+    };
+    let lines = tail(&path, words.lines).map_err(|_| not_set_up())?;
+    if context.output == Output::Json {
+        println!("{}", json!({ "log": path, "lines": lines }));
+    } else {
+        println!("{}:", path.display());
+        for line in lines {
+            println!("{line}");
+        }
+    }
+    Ok(Exit::Done.code())
+}
+
+/// The last lines of a file; the log has a size limit, so it is read whole.
+fn tail(path: &Path, lines: usize) -> std::io::Result<Vec<String>> {
+    let text = std::fs::read(path)?;
+    let text = String::from_utf8_lossy(&text);
+    let all: Vec<_> = text.lines().collect();
+    Ok(all[all.len().saturating_sub(lines)..].iter().map(|line| (*line).to_owned()).collect())
+}
+
+fn overall(context: &Context) -> Result<Overall, Failure> {
+    let status = status(&context.dir, &context.steps).map_err(|error| Failure::new(Exit::Stuck, error))?;
+    Ok(status.state)
+}
+
+fn not_set_up() -> Failure {
+    let remedy = Remedy::run("set it up", "td-sync-setup setup");
+    let error =
+        StepError::new("E-NOT-SET-UP", "nothing is set up for this user", "there is nothing to do", remedy);
+    Failure::new(Exit::Failed, error)
+}

@@ -1,0 +1,151 @@
+//! What an operator does: accounts, keys, copies, the doctor; with a running server and without.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::Server;
+use support::wire::{Ask, Connection};
+
+#[test]
+fn a_revoked_key_is_refused_at_the_next_request() {
+    let server = Server::start();
+    let (key, _) = server.key("ana");
+    let mut kept = Connection::open(server.address);
+    assert_eq!(kept.ask(&Ask::get("/v1/projects").key(&key)).status, 200);
+    let keys = server.admin(&["keys", "list"]);
+    assert!(keys[0]["last_used_at"].is_string(), "use that is not written down yet is seen: {keys}");
+    server.admin(&["keys", "revoke", keys[0]["id"].as_str().expect("id")]);
+    assert_eq!(kept.ask(&Ask::get("/v1/projects").key(&key)).status, 401);
+}
+
+#[test]
+fn two_servers_on_one_directory_are_refused_and_admin_reaches_the_one_that_runs() {
+    let server = Server::start();
+    let second = server.command(&["serve"]).output().expect("run");
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(said.contains("is in use by process"), "{said}");
+    let user = server.admin(&["create-user", "--email", "a@test.local"]);
+    assert_eq!((user["created"].clone(), user["is_admin"].clone()), (json!(true), json!(true)));
+    let db = server.db();
+    let out =
+        server.admin_raw(&["create-user", "--email", "a@test.local", "--db", db.to_str().expect("path")]);
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(said.starts_with("user already exists: a@test.local (u_"), "{said}");
+}
+
+#[test]
+fn admin_works_without_a_server_and_refuses_by_name() {
+    let mut server = Server::start();
+    server.kill();
+    let said = |words: &[&str]| {
+        let out = server.admin_raw(words);
+        format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
+    };
+    assert!(said(&["create-user", "--email", "a@test.local"]).starts_with("created user a@test.local (u_"));
+    assert_eq!(said(&["grant", "--email", "a@test.local"]), "granted admin to a@test.local\n");
+    let key = said(&["create-key", "--email", "a@test.local", "--name", "ops"]);
+    assert!(key.contains("\n  key:    td_live_") && key.ends_with("it will not be shown again.\n"), "{key}");
+    for (words, error) in [
+        (&["grant", "--email", "x@test.local"][..], "user not found: x@test.local"),
+        (&["revoke", "--email", "a@test.local"], "cannot revoke last admin"),
+        (
+            &["create-key", "--email", "a@test.local", "--name", "x", "--scopes", "root"],
+            "invalid scope: \"root\"",
+        ),
+        (&["keys", "revoke", "ak_0"], "key not found: ak_0"),
+        (&["create-user", "--email", "nobody"], "not an address: \"nobody\" (as ana@example.org)"),
+        (&["enroll", "create", "--role", "owner"], "--role says nothing without --project"),
+        (&["enroll", "create", "--project", "none"], "no such project: none"),
+        (&["maintenance", "on"], "the server is not running, so there is nothing to hold"),
+    ] {
+        let out = server.admin_raw(words);
+        assert_eq!(out.status.code(), Some(1), "{words:?}");
+        assert!(
+            String::from_utf8_lossy(&out.stderr).starts_with(&format!("error: {error}")),
+            "{words:?}: {}",
+            said(words)
+        );
+    }
+    assert_eq!(server.admin_raw(&["create-user"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_folder_with_a_long_name_is_reached_all_the_same() {
+    let mut server = Server::start();
+    server.kill();
+    let deep = server.dir.path().join("x".repeat(120)).join("server.db");
+    let deep = deep.to_str().expect("path");
+    let server = Server::with(&[("SYNC_SERVER_DB_PATH", deep)]);
+    assert_eq!(server.admin(&["maintenance", "status"]), json!({"maintenance": false}));
+}
+
+#[test]
+fn an_export_is_opened_again_and_damage_to_it_is_found() {
+    let server = Server::start();
+    let (key, _) = server.key("ana");
+    let project = server.project(&key, "P");
+    assert_eq!(server.ask(&support::push(&project, &[1, 2, 2]).key(&key)).status, 200);
+    let to = server.dir.path().join("copy");
+    let out = server.command(&["backup", "export", "--json", "--to"]).arg(&to).output().expect("run");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let made: Value = serde_json::from_slice(&out.stdout).expect("json");
+    let events = &made["manifest"]["databases"][1];
+    assert_eq!(
+        (events["name"].clone(), events["count"].clone()),
+        (json!(format!("projects/{project}/events.db")), json!(2))
+    );
+    assert_eq!(events["head"], 3, "the number that a duplicate took counts");
+    let check = || server.command(&["backup", "check", "--json"]).arg(&to).output().expect("run");
+    let checked: Value = serde_json::from_slice(&check().stdout).expect("json");
+    assert_eq!(
+        (checked["ok"].clone(), checked["events"].clone(), checked["databases"].clone()),
+        (json!(true), json!(2), json!(2))
+    );
+    let copy = to.join("server.db");
+    let mut bytes = std::fs::read(&copy).expect("copy");
+    bytes[5000] ^= 1;
+    std::fs::write(&copy, bytes).expect("damage");
+    let damaged = check();
+    assert_eq!(damaged.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&damaged.stdout).contains("backup_damaged"));
+}
+
+#[test]
+fn the_doctor_tells_a_running_server_from_a_stopped_one() {
+    let mut server = Server::start();
+    let look = |server: &Server| -> (Option<i32>, Value) {
+        let out = server.command(&["doctor", "--json"]).output().expect("run");
+        (out.status.code(), serde_json::from_slice(&out.stdout).expect("json"))
+    };
+    let state = |report: &Value, id: &str| {
+        let checks = report["checks"].as_array().expect("checks");
+        checks.iter().find(|c| c["id"] == id).unwrap_or_else(|| panic!("{id} in {report}"))["state"].clone()
+    };
+    let (code, report) = look(&server);
+    assert_eq!(
+        (code, state(&report, "server.lock"), state(&report, "server.apply")),
+        (Some(0), json!("ok"), json!("ok"))
+    );
+    server.kill();
+    let (code, report) = look(&server);
+    assert_eq!(
+        (code, state(&report, "server.lock"), state(&report, "server.apply")),
+        (Some(0), json!("warn"), json!("skip"))
+    );
+    std::fs::write(server.data().join("epoch"), "x").expect("damage");
+    assert_eq!(look(&server).0, Some(9));
+    let bad = server.command(&["doctor", "--json"]).env("SYNC_NOPE", "1").output().expect("run");
+    assert_eq!(bad.status.code(), Some(9));
+    assert!(String::from_utf8_lossy(&bad.stdout).contains("SYNC_NOPE"));
+}
+
+#[test]
+fn wrong_settings_stop_the_start_and_are_named() {
+    let server = Server::start();
+    for (name, value) in [("SYNC_LISTEN_ADR", ":1"), ("SYNC_SHUTDOWN_TIMEOUT", "soon")] {
+        let out = server.command(&["serve"]).env(name, value).output().expect("run");
+        assert_eq!(out.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&out.stderr).contains(name));
+    }
+}
