@@ -15,8 +15,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
-/// A folder whose databases can be stopped.
-#[derive(Clone)]
+/// A folder whose databases can be stopped. Files opened while it exists stay watched after it; new ones are not.
 pub struct Folder(Arc<State>);
 
 struct State {
@@ -79,9 +78,8 @@ impl fmt::Debug for Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // The list and this handle; open files have handles of their own and stay watched.
         let mut all = FOLDERS.write().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|state| !Arc::ptr_eq(state, &self.0) || Arc::strong_count(state) > 2);
+        all.retain(|state| !Arc::ptr_eq(state, &self.0));
     }
 }
 
@@ -336,5 +334,20 @@ mod tests {
         assert_eq!(rows(&table(&b.path().join("t.db"), "WAL").expect("b")), 0);
         folder.revive();
         assert_eq!(rows(&table(&a.path().join("t.db"), "WAL").expect("a")), 0);
+    }
+
+    /// Once an older handle on the same folder was found first, and the kill meant for the new one never came.
+    #[test]
+    fn a_folder_that_is_watched_again_obeys_its_new_handle() {
+        let dir = tempfile::tempdir().expect("folder");
+        let path = dir.path().join("t.db");
+        let first = Folder::watch(dir.path()).expect("folder");
+        let left_open = table(&path, "WAL").expect("open");
+        drop(first);
+        let second = Folder::watch(dir.path()).expect("folder");
+        second.kill();
+        assert!(table(&path, "WAL").is_err());
+        second.revive();
+        assert_eq!(rows(&left_open), 0);
     }
 }

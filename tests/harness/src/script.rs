@@ -93,6 +93,8 @@ pub struct Script {
     pub seed: u64,
     /// Nobody is killed while setting up.
     pub fair: bool,
+    /// Devices are looked at after each of their steps, not only now and then.
+    pub watched: bool,
     /// In order.
     pub steps: Vec<Step>,
 }
@@ -114,7 +116,7 @@ impl Script {
             let dies_at = random.chance(deaths).then(|| small(&mut random, 24));
             steps.push(Step { device, what, dies_at, seed: random.draw() });
         }
-        Self { devices: size.devices, seed: random.draw(), fair: deaths == 0, steps }
+        Self { devices: size.devices, seed: random.draw(), fair: deaths == 0, watched: false, steps }
     }
 
     /// Number of local actions asked for.

@@ -28,6 +28,9 @@ use td_engine::id::ProjectId;
 /// pushed. Needing more means that something is repeated for ever.
 const ROUNDS: usize = 2;
 
+/// How a failure begins that was found by looking at a device in the middle of things.
+pub const LOOKED: &str = "after step ";
+
 /// Deaths of a world after which the device is looked at.
 const LOOKS: usize = 3;
 
@@ -116,7 +119,11 @@ impl World {
 
     /// A server and devices that only read, in fair weather.
     pub fn of_readers(dir: &Path, devices: usize) -> anyhow::Result<Self> {
-        Self::new(&Script { devices, seed: 0, steps: Vec::new(), fair: true }, dir, Rc::default())
+        Self::new(
+            &Script { devices, seed: 0, steps: Vec::new(), fair: true, watched: false },
+            dir,
+            Rc::default(),
+        )
     }
 
     fn live(&mut self, script: &Script) -> anyhow::Result<()> {
@@ -131,8 +138,8 @@ impl World {
             self.step(now, step).with_context(|| format!("step {at}: {step}"))?;
             let has_died = self.devices[step.device].deaths > deaths && looks > 0 && step.seed % 2 == 0;
             looks -= usize::from(has_died);
-            if at == probe || has_died {
-                oracle::probe(self, step.device).with_context(|| format!("after step {at}"))?;
+            if at == probe || has_died || script.watched {
+                oracle::probe(self, step.device).with_context(|| format!("{LOOKED}{at}"))?;
             }
         }
         Ok(())
