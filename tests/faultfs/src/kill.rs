@@ -133,6 +133,9 @@ fn install() {
     // SAFETY: the default filesystem lives as long as the process, and so does the leaked copy. The copy keeps its
     // `pAppData`, which the ordinary functions that we do not replace look at.
     unsafe {
+        // Counting memory takes a lock that all threads share, for figures nobody reads here. Refused, without harm, if
+        // a database was opened before.
+        ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int);
         ffi::sqlite3_initialize();
         let ordinary = ffi::sqlite3_vfs_find(ptr::null());
         assert!(!ordinary.is_null(), "SQLite has a filesystem");

@@ -106,7 +106,7 @@ impl Script {
         let mut random = Random::new(seed);
         let temper = [0, 5, 15, 35][random.below(4)];
         let deaths = [0, 1, 4][random.below(3)];
-        let chatter = 15 + random.below(40);
+        let chatter = 10 + random.below(30);
         let mut steps = Vec::with_capacity(size.events * 3);
         let mut written = 0;
         while written < size.events {
@@ -132,7 +132,7 @@ fn what(random: &mut Random, temper: usize, chatter: usize) -> What {
     match random.below(100) {
         0..=45 => What::Push { fates: fates(random, temper) },
         46..=91 => {
-            let page = [1, 3, 7, 50, 200, 1_000, 1_000, 1_000][random.below(8)];
+            let page = [1, 3, 7, 20, 50, 200, 1_000, 1_000, 1_000, 1_000][random.below(10)];
             What::Pull { fates: fates(random, temper), page }
         }
         // In a quiet world the rest is quiet too.
