@@ -59,12 +59,15 @@ pub fn judge(world: &mut World) -> anyhow::Result<Seen> {
 /// Compares all copies, whoever wrote the log.
 pub fn compare(world: &mut World) -> anyhow::Result<Seen> {
     let events = world.network.server.events()?;
-    let mut problems = world.network.broken_promises();
-    let fresh = replay(&events, 1_000)?;
-    let truth = facts("a fresh replay", &fresh)?;
-    problems.extend(second::opinion(&events, &fresh)?);
+    with_used(&events, 1_000, |fresh| compare_with(world, &events, fresh))
+}
 
-    with_used(&events, 1, |by_one| {
+fn compare_with(world: &mut World, events: &[LogEvent], fresh: &ProjectDb) -> anyhow::Result<Seen> {
+    let mut problems = world.network.broken_promises();
+    let truth = facts("a fresh replay", fresh)?;
+    problems.extend(second::opinion(events, fresh)?);
+
+    with_used(events, 1, |by_one| {
         differences(&truth, &facts("a replay in pages of 1", by_one)?, &mut problems)
     })?;
     let live = world.network.server.live_view()?;
@@ -216,45 +219,34 @@ fn altered(name: &str, made: &Made, logged: &LogEvent) -> anyhow::Result<Option<
     Ok((!same).then(|| format!("{name} was made as {made:?} and is in the log as {logged:?}")))
 }
 
-/// A new database with the log in it.
-fn replay(events: &[LogEvent], page: usize) -> anyhow::Result<ProjectDb> {
-    let mut db = ProjectDb::in_memory(ClientTime::from_unix_nanos(0)?)?;
-    fill(&mut db, events, page)?;
-    Ok(db)
-}
-
-fn fill(db: &mut ProjectDb, events: &[LogEvent], page: usize) -> anyhow::Result<()> {
-    for page in events.chunks(page) {
-        let up_to = page.last().map_or(Seq(0), |e| e.seq);
-        db.apply_page(page, up_to)?;
-    }
-    Ok(())
-}
-
-/// Lets `work` have the log in a database that has held another world's before: to make a schema takes longer than to
-/// replay a world, and [`ProjectDb::reset`] is worth a test.
+/// Lets `work` have the log in a database that may have held another world's before: to make a schema takes longer than
+/// to replay a world, and a [`ProjectDb::reset`] that leaves something behind is worth seeing.
 fn with_used<R>(
     events: &[LogEvent],
     page: usize,
     work: impl FnOnce(&mut ProjectDb) -> anyhow::Result<R>,
 ) -> anyhow::Result<R> {
-    thread_local!(static USED: RefCell<Option<ProjectDb>> = const { RefCell::new(None) });
-    let mut db = match USED.take() {
+    thread_local!(static USED: RefCell<Vec<ProjectDb>> = const { RefCell::new(Vec::new()) });
+    let mut db = match USED.with_borrow_mut(Vec::pop) {
         Some(mut db) => {
             db.reset()?;
-            fill(&mut db, events, page)?;
             db
         }
-        None => replay(events, page)?,
+        None => ProjectDb::in_memory(ClientTime::from_unix_nanos(0)?)?,
     };
-    // Not put back after an error.
+    for page in events.chunks(page) {
+        let up_to = page.last().map_or(Seq(0), |e| e.seq);
+        db.apply_page(page, up_to)?;
+    }
     let result = work(&mut db)?;
-    USED.set(Some(db));
+    // Not after an error, which may have left a transaction.
+    USED.with_borrow_mut(|used| used.push(db));
     Ok(result)
 }
 
 fn facts<'db>(name: &str, db: &'db ProjectDb) -> anyhow::Result<Facts<'db>> {
     let conn = db.conn();
+    let _look = conn.unchecked_transaction()?;
     let Standing::At(at) = db.standing()? else { anyhow::bail!("{name} must be rebuilt") };
     Ok(Facts {
         name: name.into(),
@@ -450,10 +442,13 @@ mod tests {
             ("DELETE FROM comments", "is gone, and nobody removed it"),
             ("UPDATE logs SET message = ''", "message of logs"),
         ] {
-            let db = replay(&events, 1_000).expect("replay");
-            assert_eq!(second::opinion(&events, &db).expect("opinion"), Vec::<String>::new());
-            db.conn().execute_batch(sql).expect(sql);
-            assert_says(&second::opinion(&events, &db).expect("opinion").join("\n"), words);
+            with_used(&events, 1_000, |db| {
+                assert_eq!(second::opinion(&events, db)?, Vec::<String>::new());
+                db.conn().execute_batch(sql)?;
+                assert_says(&second::opinion(&events, db)?.join("\n"), words);
+                Ok(())
+            })
+            .expect("replayed");
         }
     }
 

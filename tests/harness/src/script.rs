@@ -105,8 +105,8 @@ impl Script {
     pub fn of(seed: u64, size: Size) -> Self {
         let mut random = Random::new(seed);
         let temper = [0, 5, 15, 35][random.below(4)];
-        let deaths = [0, 1, 4][random.below(3)];
-        let chatter = 10 + random.below(30);
+        let deaths = [0, 1, 2][random.below(3)];
+        let chatter = [5, 10, 20, 40][random.below(4)];
         let mut steps = Vec::with_capacity(size.events * 3);
         let mut written = 0;
         while written < size.events {
