@@ -51,7 +51,10 @@ impl<T: Transport> Sync<'_, T> {
                 break;
             }
         }
-        self.store.touch()?;
+        // A page that was taken in has said so already.
+        if total.events == 0 {
+            self.store.touch()?;
+        }
         Ok(total)
     }
 

@@ -240,6 +240,8 @@ fn add_own_tables(conn: &Connection, purpose: Purpose) -> rusqlite::Result<()> {
 }
 
 fn finish(conn: Connection, path: &Path) -> Result<ProjectDb, OpenError> {
+    // Or SQLite plans a cached statement anew whenever another value is bound to it.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.set_prepared_statement_cache_capacity(256);
     let catalog = Catalog::read(&conn)?.map_err(|what| OpenError::Damaged { path: path.into(), what })?;
     Ok(ProjectDb { conn, catalog })

@@ -62,6 +62,8 @@ pub type Actions = std::collections::VecDeque<Change>;
 
 /// A change that the rows of `store` permit. There always is one: an issue can be created any time.
 pub fn compose(store: &Store, random: &mut Random) -> rusqlite::Result<Change> {
+    // One look at the rows; each query of its own would take and give back every lock.
+    let _look = store.conn().unchecked_transaction()?;
     let now = store.ambient().now().fixed_utc();
     let mut draft = Draft { store, random, now };
     let total: usize = MENU.iter().map(|(weight, _)| weight).sum();

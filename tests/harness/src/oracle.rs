@@ -10,6 +10,7 @@ use crate::second;
 use crate::world::World;
 use anyhow::Context;
 use serde_json::Value as Json;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use td_client::sync::Status;
 use td_engine::conflict::{Conflict, list_conflicts};
@@ -38,11 +39,11 @@ pub struct Seen {
 }
 
 /// One copy's state.
-struct Facts {
+struct Facts<'db> {
     name: String,
+    db: &'db ProjectDb,
     at: Seq,
     digest: String,
-    lines: Vec<String>,
     conflicts: Vec<Conflict>,
     skipped: Vec<SkippedEvent>,
     dangling: i64,
@@ -58,20 +59,22 @@ pub fn judge(world: &mut World) -> anyhow::Result<Seen> {
 /// Compares all copies, whoever wrote the log.
 pub fn compare(world: &mut World) -> anyhow::Result<Seen> {
     let events = world.network.server.events()?;
-    let mut problems = world.network.broken_promises();
-    let fresh = replay(&events, 1_000)?;
-    let truth = facts("a fresh replay", &fresh)?;
-    problems.extend(second::opinion(&events, &fresh)?);
+    with_used(&events, 1_000, |fresh| compare_with(world, &events, fresh))
+}
 
-    for page in [1, 7] {
-        let other = replay(&events, page)?;
-        differences(&truth, &facts(&format!("a replay in pages of {page}"), &other)?, &mut problems);
-    }
+fn compare_with(world: &mut World, events: &[LogEvent], fresh: &ProjectDb) -> anyhow::Result<Seen> {
+    let mut problems = world.network.broken_promises();
+    let truth = facts("a fresh replay", fresh)?;
+    problems.extend(second::opinion(events, fresh)?);
+
+    with_used(events, 1, |by_one| {
+        differences(&truth, &facts("a replay in pages of 1", by_one)?, &mut problems)
+    })?;
     let live = world.network.server.live_view()?;
-    differences(&truth, &facts("the live view", &live)?, &mut problems);
+    differences(&truth, &facts("the live view", &live)?, &mut problems)?;
     drop(live);
     let snapshot = world.network.server.snapshot()?;
-    differences(&truth, &facts("the snapshot", &snapshot)?, &mut problems);
+    differences(&truth, &facts("the snapshot", &snapshot)?, &mut problems)?;
     let server = world.network.server.digest()?;
     if server.digest != truth.digest || server.seq != truth.at {
         problems.push(format!("the server says {server:?}, a replay {} at {}", truth.digest, truth.at));
@@ -92,7 +95,7 @@ pub fn compare(world: &mut World) -> anyhow::Result<Seen> {
             problems
                 .push(format!("{name} reports digest {:?}, a replay has {}", status.digest, truth.digest));
         }
-        differences(&truth, &facts(&name, device.project()?.store.db())?, &mut problems);
+        differences(&truth, &facts(&name, device.project()?.store.db())?, &mut problems)?;
     }
     Ok(Seen {
         problems,
@@ -110,43 +113,45 @@ pub fn probe(world: &mut World, index: usize) -> anyhow::Result<()> {
         anyhow::bail!("device {index} must be rebuilt");
     };
     let known = events.partition_point(|e| e.seq <= cursor);
-    let mut expected = replay(&events[..known], 1_000)?;
-    let write = expected.write()?;
+    let id = device.project()?.store.device().id.clone();
+    let mut outstanding = Vec::new();
     for (number, made, seq) in device.actions()? {
         // Its place, whether or not the device has heard of it.
-        let id = device.project()?.store.device().id.clone();
         let place = events.iter().find(|e| e.device == id && e.action_id.0 == number).map(|e| e.seq);
         if seq.is_some() && seq != place.map(|s| s.0) {
             anyhow::bail!("device {index}: action {number} is said to be at {seq:?}, it is at {place:?}");
         }
         if place.is_none_or(|seq| seq > cursor) {
-            let _ = write.apply(event(number, &made)?.as_ref().into())?;
+            outstanding.push(event(number, &made)?);
         }
     }
-    write.commit()?;
     let mut problems = Vec::new();
     let name = format!("device {index}");
-    differences(
-        &facts("log and outstanding changes", &expected)?,
-        &facts(&name, device.project()?.store.db())?,
-        &mut problems,
-    );
+    with_used(&events[..known], 1_000, |expected| {
+        let write = expected.write()?;
+        for event in &outstanding {
+            let _ = write.apply(event.into())?;
+        }
+        write.commit()?;
+        let rows = facts("log and outstanding changes", expected)?;
+        differences(&rows, &facts(&name, device.project()?.store.db())?, &mut problems)
+    })?;
     anyhow::ensure!(problems.is_empty(), "{}", problems.join("\n"));
     Ok(())
 }
 
 /// The event that a change must have become. Composed here, not by the client.
-fn event(number: i64, made: &Made) -> anyhow::Result<Box<NewEvent>> {
+fn event(number: i64, made: &Made) -> anyhow::Result<NewEvent> {
     let halves =
         serde_json::json!({"new_data": made.new, "previous_data": made.previous, "schema_version": 1});
-    Ok(Box::new(NewEvent {
+    Ok(NewEvent {
         action_id: ActionId(number),
         action: action_of_local_verb(&made.verb),
         entity_type: TdSchema.entity_type(&made.entity_type).context("an entity type of td")?,
         entity_id: made.entity_id.clone(),
         payload: Some(Payload::from_value(&halves)),
         client_time: made.time,
-    }))
+    })
 }
 
 /// Everything that was made is in the log exactly once and as it was made, and nothing else is.
@@ -214,24 +219,40 @@ fn altered(name: &str, made: &Made, logged: &LogEvent) -> anyhow::Result<Option<
     Ok((!same).then(|| format!("{name} was made as {made:?} and is in the log as {logged:?}")))
 }
 
-/// A new database with the log in it.
-fn replay(events: &[LogEvent], page: usize) -> anyhow::Result<ProjectDb> {
-    let mut db = ProjectDb::in_memory(ClientTime::from_unix_nanos(0)?)?;
+/// Lets `work` have the log in a database that may have held another world's before: to make a schema takes longer than
+/// to replay a world, and a [`ProjectDb::reset`] that leaves something behind is worth seeing.
+fn with_used<R>(
+    events: &[LogEvent],
+    page: usize,
+    work: impl FnOnce(&mut ProjectDb) -> anyhow::Result<R>,
+) -> anyhow::Result<R> {
+    thread_local!(static USED: RefCell<Vec<ProjectDb>> = const { RefCell::new(Vec::new()) });
+    let mut db = match USED.with_borrow_mut(Vec::pop) {
+        Some(mut db) => {
+            db.reset()?;
+            db
+        }
+        None => ProjectDb::in_memory(ClientTime::from_unix_nanos(0)?)?,
+    };
     for page in events.chunks(page) {
         let up_to = page.last().map_or(Seq(0), |e| e.seq);
         db.apply_page(page, up_to)?;
     }
-    Ok(db)
+    let result = work(&mut db)?;
+    // Not after an error, which may have left a transaction.
+    USED.with_borrow_mut(|used| used.push(db));
+    Ok(result)
 }
 
-fn facts(name: &str, db: &ProjectDb) -> anyhow::Result<Facts> {
+fn facts<'db>(name: &str, db: &'db ProjectDb) -> anyhow::Result<Facts<'db>> {
     let conn = db.conn();
+    let _look = conn.unchecked_transaction()?;
     let Standing::At(at) = db.standing()? else { anyhow::bail!("{name} must be rebuilt") };
     Ok(Facts {
         name: name.into(),
+        db,
         at,
         digest: db.digest()?.to_string(),
-        lines: db.digest_lines()?,
         conflicts: list_conflicts(conn)?,
         skipped: list_skipped(conn)?,
         dangling: conn.query_row("SELECT COUNT(*) FROM pragma_foreign_key_check", [], |r| r.get(0))?,
@@ -239,17 +260,16 @@ fn facts(name: &str, db: &ProjectDb) -> anyhow::Result<Facts> {
 }
 
 /// Lists and foreign keys are compared besides the digest: a digest that forgot them would say equal.
-fn differences(truth: &Facts, other: &Facts, problems: &mut Vec<String>) {
+fn differences(truth: &Facts<'_>, other: &Facts<'_>, problems: &mut Vec<String>) -> anyhow::Result<()> {
     let pair = format!("{} and {}", other.name, truth.name);
-    if truth.digest != other.digest || truth.lines != other.lines {
+    if truth.digest != other.digest {
         problems.push(format!("{pair} differ: digest {} and {}", &other.digest[..12], &truth.digest[..12]));
-        let (a, b): (BTreeSet<_>, BTreeSet<_>) = (other.lines.iter().collect(), truth.lines.iter().collect());
-        problems.extend(
-            a.difference(&b).take(LINES).map(|l| format!("  only in {}: {}", other.name, l.trim_end())),
-        );
-        problems.extend(
-            b.difference(&a).take(LINES).map(|l| format!("  only in {}: {}", truth.name, l.trim_end())),
-        );
+        let lines = |facts: &Facts<'_>| facts.db.digest_lines().map(BTreeSet::from_iter);
+        let (a, b): (BTreeSet<String>, BTreeSet<String>) = (lines(other)?, lines(truth)?);
+        let tell =
+            |facts: &Facts<'_>, line: &String| format!("  only in {}: {}", facts.name, line.trim_end());
+        problems.extend(a.difference(&b).take(LINES).map(|l| tell(other, l)));
+        problems.extend(b.difference(&a).take(LINES).map(|l| tell(truth, l)));
     }
     if truth.conflicts != other.conflicts {
         problems.push(format!(
@@ -264,6 +284,7 @@ fn differences(truth: &Facts, other: &Facts, problems: &mut Vec<String>) {
     if other.dangling != 0 {
         problems.push(format!("{} has {} dangling foreign keys", other.name, other.dangling));
     }
+    Ok(())
 }
 
 fn lost(c: &Conflict) -> Lost {
@@ -421,10 +442,13 @@ mod tests {
             ("DELETE FROM comments", "is gone, and nobody removed it"),
             ("UPDATE logs SET message = ''", "message of logs"),
         ] {
-            let db = replay(&events, 1_000).expect("replay");
-            assert_eq!(second::opinion(&events, &db).expect("opinion"), Vec::<String>::new());
-            db.conn().execute_batch(sql).expect(sql);
-            assert_says(&second::opinion(&events, &db).expect("opinion").join("\n"), words);
+            with_used(&events, 1_000, |db| {
+                assert_eq!(second::opinion(&events, db)?, Vec::<String>::new());
+                db.conn().execute_batch(sql)?;
+                assert_says(&second::opinion(&events, db)?.join("\n"), words);
+                Ok(())
+            })
+            .expect("replayed");
         }
     }
 

@@ -62,6 +62,15 @@ pub struct Failure {
     pub of: usize,
 }
 
+impl Failure {
+    /// What went wrong, without the numbers and names that differ from one telling to the next.
+    pub fn kind(&self) -> String {
+        let first = self.problems.first().map_or("", String::as_str);
+        let has_digit = |word: &&str| word.chars().any(|c| c.is_ascii_digit());
+        first.split_whitespace().filter(|w| !has_digit(w)).take(6).collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// All worlds of a run.
 #[derive(Clone, Debug)]
 pub struct Run {

@@ -99,7 +99,12 @@ fn shortest(script: Script, dir: &Path, first: Failure) -> Failure {
     let until = Instant::now() + SHRINKING;
     let of = script.steps.len();
     let mut best = script;
-    let fails = |script: &Script| Instant::now() < until && play(script, dir, false).failure.is_some();
+    // A look that is always taken finds it again wherever the steps have moved to.
+    best.watched = first.problems.iter().any(|p| p.starts_with(world::LOOKED));
+    let kind = first.kind();
+    let fails = |script: &Script| {
+        Instant::now() < until && play(script, dir, false).failure.is_some_and(|f| f.kind() == kind)
+    };
     let mut size = best.steps.len() / 2;
     while size > 0 && Instant::now() < until {
         let mut at = 0;

@@ -93,6 +93,8 @@ pub struct Script {
     pub seed: u64,
     /// Nobody is killed while setting up.
     pub fair: bool,
+    /// Devices are looked at after each of their steps, not only now and then.
+    pub watched: bool,
     /// In order.
     pub steps: Vec<Step>,
 }
@@ -103,8 +105,8 @@ impl Script {
     pub fn of(seed: u64, size: Size) -> Self {
         let mut random = Random::new(seed);
         let temper = [0, 5, 15, 35][random.below(4)];
-        let deaths = [0, 1, 4][random.below(3)];
-        let chatter = 15 + random.below(60);
+        let deaths = [0, 1, 2][random.below(3)];
+        let chatter = [5, 10, 20, 40][random.below(4)];
         let mut steps = Vec::with_capacity(size.events * 3);
         let mut written = 0;
         while written < size.events {
@@ -114,7 +116,7 @@ impl Script {
             let dies_at = random.chance(deaths).then(|| small(&mut random, 24));
             steps.push(Step { device, what, dies_at, seed: random.draw() });
         }
-        Self { devices: size.devices, seed: random.draw(), fair: deaths == 0, steps }
+        Self { devices: size.devices, seed: random.draw(), fair: deaths == 0, watched: false, steps }
     }
 
     /// Number of local actions asked for.
@@ -130,7 +132,7 @@ fn what(random: &mut Random, temper: usize, chatter: usize) -> What {
     match random.below(100) {
         0..=45 => What::Push { fates: fates(random, temper) },
         46..=91 => {
-            let page = [1, 2, 7, 50, 1_000][random.below(5)];
+            let page = [1, 3, 7, 20, 50, 200, 1_000, 1_000, 1_000, 1_000][random.below(10)];
             What::Pull { fates: fates(random, temper), page }
         }
         // In a quiet world the rest is quiet too.

@@ -21,7 +21,7 @@ use td_server::live::LiveView;
 use td_server::log::{
     CheckpointPolicy, EventLog, LogError, Logs, Options, Outcome, Projects, ProjectsOptions, ReadQuery,
 };
-use td_server::snapshot;
+use td_server::snapshot::{self, SnapshotError};
 
 /// A server with one project.
 pub struct Server {
@@ -204,8 +204,10 @@ impl Server {
     /// A snapshot at the head.
     pub fn snapshot(&self) -> anyhow::Result<ProjectDb> {
         let path = self.dir.join("snapshot.db");
-        snapshot::build(&*self.log()?, None, &path, self.mind.time())?;
-        Ok(ProjectDb::open_read_only(&path)?)
+        match snapshot::build(&*self.log()?, None, &path, self.mind.time()) {
+            Err(SnapshotError::Empty) => Ok(ProjectDb::in_memory(self.mind.time())?),
+            built => built.map(|_| Ok(ProjectDb::open_read_only(&path)?))?,
+        }
     }
 
     /// Deletes the live view under the running server's hands, and restarts it.

@@ -28,6 +28,12 @@ use td_engine::id::ProjectId;
 /// pushed. Needing more means that something is repeated for ever.
 const ROUNDS: usize = 2;
 
+/// How a failure begins that was found by looking at a device in the middle of things.
+pub const LOOKED: &str = "after step ";
+
+/// Deaths of a world after which the device is looked at.
+const LOOKS: usize = 3;
+
 /// Everything in it.
 pub struct World {
     /// The devices.
@@ -113,18 +119,27 @@ impl World {
 
     /// A server and devices that only read, in fair weather.
     pub fn of_readers(dir: &Path, devices: usize) -> anyhow::Result<Self> {
-        Self::new(&Script { devices, seed: 0, steps: Vec::new(), fair: true }, dir, Rc::default())
+        Self::new(
+            &Script { devices, seed: 0, steps: Vec::new(), fair: true, watched: false },
+            dir,
+            Rc::default(),
+        )
     }
 
     fn live(&mut self, script: &Script) -> anyhow::Result<()> {
-        // One look at an invariant in the middle of things; where, the seed decides.
+        // One look at an invariant in the middle of things, the seed decides where, and one after some deaths: the
+        // next pull may heal what a death left behind.
         let probe = Random::new(script.seed ^ 1).below(script.steps.len());
+        let mut looks = LOOKS;
         for (at, step) in script.steps.iter().enumerate() {
             let now = u32::try_from(at).unwrap_or(u32::MAX);
+            let deaths = self.devices[step.device].deaths;
             self.network.trace.tell(|| format!("{at}: {step}"));
             self.step(now, step).with_context(|| format!("step {at}: {step}"))?;
-            if at == probe {
-                oracle::probe(self, step.device).with_context(|| format!("after step {at}"))?;
+            let has_died = self.devices[step.device].deaths > deaths && looks > 0 && step.seed % 2 == 0;
+            looks -= usize::from(has_died);
+            if at == probe || has_died || script.watched {
+                oracle::probe(self, step.device).with_context(|| format!("{LOOKED}{at}"))?;
             }
         }
         Ok(())

@@ -88,6 +88,8 @@ fn connect(path: &Path, vfs: Option<&str>, more: OpenFlags) -> Result<Connection
     })?;
     let ready = (|| {
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        // Or SQLite plans every read anew, because its limit is another.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         conn.busy_timeout(WAIT_FOR_OTHERS)?;
         conn.pragma_update(None, "wal_autocheckpoint", 0)
     })();
