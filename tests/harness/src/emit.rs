@@ -133,7 +133,7 @@ impl Draft<'_> {
     /// The row as a payload object.
     fn fields(&self, table: &str, id: &str) -> rusqlite::Result<Fields> {
         let mut ask = self.store.conn().prepare_cached(&format!("SELECT * FROM {table} WHERE id = ?1"))?;
-        let names: Vec<String> = ask.column_names().into_iter().map(str::to_string).collect();
+        let names: Vec<String> = ask.column_names().map(str::to_string).collect();
         let values: Vec<Value> = ask.query_row([id], |r| (0..names.len()).map(|i| r.get(i)).collect())?;
         let json = |name: &str, value: Value| match value {
             Value::Integer(i) if FLAGS.contains(&name) => json!(i != 0),

@@ -277,3 +277,163 @@ fn lost(c: &Conflict) -> Lost {
         winner: serde_json::to_string(&c.winner).unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::scratch;
+    use crate::script::{Script, Size};
+    use td_engine::db::Purpose;
+
+    fn script(seed: u64) -> Script {
+        Script::of(seed, Size { devices: 2, events: 120 })
+    }
+
+    /// The first seed whose world has conflicts and skipped events.
+    fn rich() -> u64 {
+        static SEED: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+        *SEED.get_or_init(|| {
+            let is_rich = |seed: &u64| {
+                let dir = scratch().expect("folder");
+                let mut world = World::settled(&script(*seed), dir.path()).expect("settled");
+                let seen = judge(&mut world).expect("judged");
+                assert_eq!(seen.problems, Vec::<String>::new());
+                !seen.conflicts.is_empty() && seen.skipped > 0
+            };
+            (1..60).find(is_rich).expect("a world with conflicts and skipped events")
+        })
+    }
+
+    /// What the oracle says of a rich world in which `tamper` changed something.
+    fn problems_after(tamper: impl FnOnce(&mut World)) -> String {
+        let dir = scratch().expect("folder");
+        let mut world = World::settled(&script(rich()), dir.path()).expect("settled");
+        tamper(&mut world);
+        judge(&mut world).expect("judged").problems.join("\n")
+    }
+
+    fn on_device_1(sql: &str) -> impl FnOnce(&mut World) {
+        move |world| {
+            let project = world.devices[1].project().expect("open");
+            project.store.conn().execute_batch(sql).expect(sql);
+        }
+    }
+
+    #[track_caller]
+    fn assert_says(said: &str, words: &str) {
+        assert!(said.contains(words), "expected {words:?} in:\n{said}");
+    }
+
+    #[test]
+    fn a_row_that_differs_on_one_device_is_seen_and_shown() {
+        let said = problems_after(on_device_1("UPDATE issues SET title = 'tampered'"));
+        assert_says(&said, "device 1 and a fresh replay differ");
+        assert_says(&said, "only in device 1: ");
+        assert_says(&said, "tampered");
+        assert_says(&said, "device 1 reports digest");
+    }
+
+    #[test]
+    fn a_conflict_that_one_device_lacks_is_seen() {
+        let said = problems_after(on_device_1("DELETE FROM tdsync_conflict"));
+        assert_says(&said, "device 1 and a fresh replay keep other conflicts: 0 and");
+    }
+
+    #[test]
+    fn a_skipped_event_that_one_device_lacks_is_seen() {
+        let said = problems_after(on_device_1("UPDATE sync_skipped_events SET error = 'tampered'"));
+        assert_says(&said, "device 1 and a fresh replay skip other events");
+    }
+
+    #[test]
+    fn a_dangling_reference_is_seen() {
+        let sql = "PRAGMA foreign_keys = OFF; DELETE FROM issues; PRAGMA foreign_keys = ON";
+        let said = problems_after(on_device_1(sql));
+        assert_says(&said, "dangling foreign keys");
+    }
+
+    #[test]
+    fn a_number_that_is_not_the_logs_is_seen() {
+        let said =
+            problems_after(on_device_1("UPDATE action_log SET server_seq = server_seq + 1 WHERE rowid = 1"));
+        assert_says(&said, "device 1: action 1 ");
+        assert_says(&said, "the device says");
+    }
+
+    #[test]
+    fn an_action_that_is_gone_or_rewritten_is_seen() {
+        let said = problems_after(on_device_1("DELETE FROM action_log WHERE rowid = 1"));
+        assert_says(&said, "is gone from the action log");
+        let said = problems_after(on_device_1("UPDATE action_log SET new_data = '{}' WHERE rowid = 2"));
+        assert_says(&said, "was changed in the action log");
+    }
+
+    #[test]
+    fn an_outstanding_change_is_seen() {
+        let said = problems_after(on_device_1("UPDATE action_log SET synced_at = NULL WHERE rowid = 1"));
+        assert_says(&said, "device 1 is not done: 1 pending");
+    }
+
+    #[test]
+    fn an_event_that_is_missing_altered_or_nobodys_is_seen() {
+        let said = problems_after(|world| {
+            let (number, made) = world.devices[1].made.pop_first().expect("made");
+            world.devices[1].made.insert(number + 10_000, made);
+        });
+        assert_says(&said, "nobody made event");
+        assert_says(&said, "nobody asked for action");
+        let said = problems_after(|world| {
+            let made = world.devices[0].made.values_mut().next().expect("made");
+            made.new["title"] = "tampered".into();
+        });
+        assert_says(&said, "and is in the log as");
+    }
+
+    #[test]
+    fn an_event_that_is_there_twice_is_seen() {
+        let said = problems_after(|world| {
+            let mut event = world.network.server.events().expect("log").remove(0);
+            event.session = td_engine::id::SessionId::new("another").expect("session");
+            world.network.server.take_in(&event).expect("taken");
+        });
+        assert_says(&said, "is in the log 2 times");
+    }
+
+    #[test]
+    fn a_live_view_that_differs_is_seen() {
+        let said = problems_after(|world| {
+            let path = world.network.server.live_path();
+            let mut live = ProjectDb::open(&path, Purpose::LiveView).expect("open");
+            let write = live.write().expect("write");
+            write.conn().execute_batch("UPDATE issues SET title = 'tampered'").expect("tampered");
+            write.commit().expect("commit");
+        });
+        assert_says(&said, "the live view and a fresh replay differ");
+    }
+
+    #[test]
+    fn a_rule_that_is_wrong_everywhere_is_seen() {
+        let dir = scratch().expect("folder");
+        let world = World::settled(&script(rich()), dir.path()).expect("settled");
+        let events = world.network.server.events().expect("log");
+        for (sql, words) in [
+            ("UPDATE issues SET title = 'tampered'", "title of issues"),
+            ("DELETE FROM comments", "is gone, and nobody removed it"),
+            ("UPDATE logs SET message = ''", "message of logs"),
+        ] {
+            let db = replay(&events, 1_000).expect("replay");
+            assert_eq!(second::opinion(&events, &db).expect("opinion"), Vec::<String>::new());
+            db.conn().execute_batch(sql).expect(sql);
+            assert_says(&second::opinion(&events, &db).expect("opinion").join("\n"), words);
+        }
+    }
+
+    #[test]
+    fn rows_that_are_not_log_and_outstanding_changes_are_seen_at_any_time() {
+        let dir = scratch().expect("folder");
+        let mut world = World::settled(&script(rich()), dir.path()).expect("settled");
+        probe(&mut world, 1).expect("as it should be");
+        on_device_1("UPDATE issues SET points = 99")(&mut world);
+        assert_says(&probe(&mut world, 1).expect_err("tampered").to_string(), "differ");
+    }
+}

@@ -9,7 +9,6 @@ use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 use td_client::transport::{
     Ack, PullPage, PushRequest, PushResponse, Rejection, RemoteDigest, RemoteStatus, TransportError,
 };
@@ -55,8 +54,8 @@ impl Server {
     fn logs(&self) -> anyhow::Result<Projects> {
         let mind = self.mind.clone();
         let mut log = Options::new(Arc::new(move || mind.time()));
-        // A second of quiet never comes here, and a timer would make worlds differ from each other.
-        log.checkpoint = CheckpointPolicy::Own { bytes: 256 * 1024, idle: Duration::from_secs(3_600) };
+        // A checkpoint runs beside the next request: where a kill would hit it, no seed could say.
+        log.checkpoint = CheckpointPolicy::Sidecar;
         Ok(Projects::new(ProjectsOptions { dir: self.dir.clone(), most_open: 4, log })?)
     }
 
@@ -218,7 +217,8 @@ impl Server {
         self.restart()
     }
 
-    fn live_path(&self) -> PathBuf {
+    /// Where the live view is.
+    pub fn live_path(&self) -> PathBuf {
         self.dir.join(self.project.as_str()).join("project.db")
     }
 

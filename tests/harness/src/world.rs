@@ -103,6 +103,14 @@ impl World {
         Ok(Self { unplugged: vec![0; script.devices], devices, network })
     }
 
+    /// The world of a script after its last step and the calm behind it.
+    pub fn settled(script: &Script, dir: &Path) -> anyhow::Result<Self> {
+        let mut world = Self::new(script, dir, Rc::default())?;
+        world.live(script)?;
+        world.settle()?;
+        Ok(world)
+    }
+
     /// A server and devices that only read, in fair weather.
     pub fn of_readers(dir: &Path, devices: usize) -> anyhow::Result<Self> {
         Self::new(&Script { devices, seed: 0, steps: Vec::new(), fair: true }, dir, Rc::default())
