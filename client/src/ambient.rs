@@ -30,10 +30,26 @@ impl Ambient for System {
 
     fn fill(&self, out: &mut [u8]) {
         // Without randomness two devices could choose one id; stopping is the only safe answer.
-        if let Err(why) = getrandom::fill(out) {
+        if let Err(why) = random(out) {
             panic!("the operating system gives no random bytes: {why}");
         }
     }
+}
+
+/// The system call itself: a static program that asks through libc's symbol finds none and falls back to /dev/urandom,
+/// which an empty root folder does not have.
+#[cfg(target_os = "linux")]
+fn random(mut out: &mut [u8]) -> Result<(), rustix::io::Errno> {
+    while !out.is_empty() {
+        let filled = rustix::rand::getrandom(&mut *out, rustix::rand::GetRandomFlags::empty())?;
+        out = &mut out[filled..];
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn random(out: &mut [u8]) -> Result<(), getrandom::Error> {
+    getrandom::fill(out)
 }
 
 /// `prefix` and `digits` random lower-case hex digits (client-engine 1.8).

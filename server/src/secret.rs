@@ -13,7 +13,13 @@ pub struct NoRandom(String);
 /// Random bytes.
 pub fn bytes<const N: usize>() -> Result<[u8; N], NoRandom> {
     let mut out = [0; N];
-    getrandom::fill(&mut out).map_err(|e| NoRandom(e.to_string()))?;
+    let mut filled = 0;
+    while filled < N {
+        // The system call itself: a static program that asks through libc's symbol finds none and falls back to
+        // /dev/urandom, which an empty root folder does not have.
+        filled += rustix::rand::getrandom(&mut out[filled..], rustix::rand::GetRandomFlags::empty())
+            .map_err(|e| NoRandom(e.to_string()))?;
+    }
     Ok(out)
 }
 
