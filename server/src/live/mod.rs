@@ -5,8 +5,10 @@
 //! Invariant: an applier reads the log by sequence from its own cursor, so what it has applied is a prefix (W1, W2).
 //! Danger: an entry here keeps its log open. Entries go when nobody used them for [`IDLE`], or when there are too many.
 
+mod announce;
 mod view;
 
+pub use announce::{Announcements, Missed, refresh};
 pub use view::{LiveError, LiveView, PAGE, StateDigest};
 pub(crate) use view::{apply, remove_database};
 
@@ -29,6 +31,8 @@ pub struct OpenProject {
     pub id: ProjectId,
     /// Its log.
     pub log: Arc<dyn EventLog>,
+    /// What its watchers are told.
+    pub announcements: Announcements,
     view: Mutex<LiveView>,
     applied: watch::Sender<Seq>,
     used: Mutex<Instant>,
@@ -116,6 +120,7 @@ impl OpenProjects {
         let open = Arc::new(OpenProject {
             id: project.clone(),
             log,
+            announcements: Announcements::default(),
             view: Mutex::new(LiveView::new(path, Arc::clone(&self.clock))),
             applied: watch::Sender::new(Seq(0)),
             used: Mutex::new(Instant::now()),
