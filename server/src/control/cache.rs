@@ -7,7 +7,6 @@ use super::{Audit, ControlError, ControlStore, Membership, Refused, Usage};
 use crate::auth::Principal;
 use crate::log::Clock;
 use crate::log::Head;
-use crate::secret;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use td_engine::id::Seq;
@@ -83,13 +82,7 @@ impl Control {
         &*self.store
     }
 
-    /// Who holds this token; expired and unknown are the same.
-    pub async fn principal(&self, token: &[u8]) -> Result<Option<Principal>, ControlError> {
-        // Any text is looked up, so bytes that are no UTF-8 are simply the hash of an unknown key.
-        self.holder(&secret::hash(&String::from_utf8_lossy(token))).await
-    }
-
-    /// Who holds the token with this hash.
+    /// Who holds the token with this hash; expired and unknown are the same.
     pub async fn holder(&self, hash: &str) -> Result<Option<Principal>, ControlError> {
         let (generation, known) = {
             let memory = lock(&self.memory);
