@@ -3,6 +3,7 @@
 mod args;
 mod around;
 mod out;
+mod resync;
 mod server;
 mod tracker;
 
@@ -63,6 +64,7 @@ fn run(around: &Around, verb: Verb) -> Result<u8, Failure> {
         Verb::Connect { link, device_name, ca_file } => server::connect(around, link, device_name, ca_file),
         Verb::Auth(verb) => server::auth(around, &verb),
         Verb::Sync(args) => server::sync(around, &args),
+        Verb::Resync { accept_key } => resync::resync(around, accept_key.as_deref()),
         Verb::SyncProject(verb) => server::sync_project(around, verb),
         Verb::Doctor { only } => return doctor(around, &only),
         Verb::Version | Verb::Completions { .. } | Verb::Man => Ok(()),

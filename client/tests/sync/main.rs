@@ -3,6 +3,7 @@
 mod door;
 mod fake;
 mod online;
+mod resync;
 
 use fake::{Cable, FakeServer, PROJECT};
 use proptest::prelude::*;
