@@ -34,13 +34,17 @@ pub fn main() -> u8 {
     let done = match cli.verb {
         Verb::Version => version(&out),
         Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command().name(name), name, &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command().name(name), name, &mut script);
+            out::print(String::from_utf8_lossy(&script).trim_end());
             Ok(0)
         }
-        Verb::Man => clap_mangen::Man::new(Cli::command().name(name))
-            .render(&mut std::io::stdout())
-            .map(|()| 0)
-            .map_err(|e| out.usage(e.to_string(), None)),
+        Verb::Man => {
+            let mut page = Vec::new();
+            let drawn = clap_mangen::Man::new(Cli::command().name(name)).render(&mut page);
+            out::print(String::from_utf8_lossy(&page).trim_end());
+            drawn.map(|()| 0).map_err(|e| out.usage(e.to_string(), None))
+        }
         _ => Around::look(&cli, out.clone()).and_then(|around| run(&around, cli.verb)),
     };
     match done {

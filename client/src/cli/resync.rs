@@ -60,8 +60,7 @@ fn consent(
             return Ok(found.clone());
         }
         let message = format!("the server at {} shows the key {found}, not {accepted}", choice.url);
-        let remedy =
-            "do not go on: ask the server's operator whose key that is (td-sync doctor shows the right one)";
+        let remedy = "do not go on: ask the server's operator whose key that is; `td-sync doctor` there shows the right one";
         return Err(out.usage(message, Some(remedy.into())));
     }
     let question = format!(
