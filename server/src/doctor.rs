@@ -166,7 +166,7 @@ fn base_url(config: &Config) -> Verdict {
 }
 
 fn signup(config: &Config) -> Verdict {
-    if config.allow_signup {
+    if config.login.allow_signup {
         return warn("anybody may make an account", "set SYNC_ALLOW_SIGNUP=false and restart");
     }
     Verdict::Ok("closed: accounts are made by enrolment and by owners".into())

@@ -16,6 +16,7 @@ pub mod limit;
 pub mod live;
 pub mod log;
 pub mod logging;
+pub mod mail;
 pub mod maintenance;
 pub mod secret;
 pub mod server;

@@ -4,6 +4,7 @@
 //! 2.2: without salt, so that keys of the reference keep working).
 
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
 /// The operating system gave no randomness. Nothing sensible can go on.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,11 @@ pub fn hex(bytes: &[u8]) -> String {
 /// `prefix` and 16 random hex digits (server-protocol 2.1).
 pub fn id(prefix: &str) -> Result<String, NoRandom> {
     Ok(format!("{prefix}{}", hex(&bytes::<8>()?)))
+}
+
+/// Whether two hashes are the same, in a time that does not tell where they differ.
+pub fn same(a: &str, b: &str) -> bool {
+    a.len() == b.len() && bool::from(a.as_bytes().ct_eq(b.as_bytes()))
 }
 
 /// Lower-case hex of SHA-256 over the whole plaintext.

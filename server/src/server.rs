@@ -15,6 +15,7 @@ use crate::identity::Identity;
 use crate::limit::Limits;
 use crate::live::{IDLE, OpenProjects};
 use crate::log::{Counters, Counts, Logs, Options, Projects, ProjectsOptions};
+use crate::mail::Post;
 use crate::maintenance::Gate;
 use std::future::Future;
 use std::io;
@@ -128,6 +129,7 @@ impl Server {
             OpenProjects::new(Arc::clone(&logs), config.projects.clone(), clock::system(), MOST_USED);
         let app = Arc::new(App {
             limits: Limits::new(&config.limits),
+            post: Post::new(&config.mail),
             streams: Streams::new(config.streams_per_key),
             room: Room::new(dir.path().to_owned(), config.disk_floor),
             dir,
@@ -175,6 +177,20 @@ impl Server {
     }
 }
 
+/// Ends logins and invitations that took too long, and forgets what was kept long enough.
+fn sweep(app: &App) -> Result<(), ControlError> {
+    let (now, login) = (app.control.now(), &app.config.login);
+    let swept = app.control.store().sweep(
+        clock::earlier(now, login.keep_events),
+        clock::earlier(now, login.keep_refusals),
+        now,
+    )?;
+    if swept > 0 {
+        tracing::info!(swept, "overdue rows cleared away");
+    }
+    Ok(())
+}
+
 /// Writes use behind and closes what is idle.
 async fn tick(app: Arc<App>) {
     let mut every = tokio::time::interval(TICK);
@@ -184,6 +200,9 @@ async fn tick(app: Arc<App>) {
         let work = tokio::task::spawn_blocking(move || {
             if let Err(e) = app.control.flush() {
                 tracing::error!(cause = %e, "use of keys could not be written down; it is kept for the next time");
+            }
+            if let Err(e) = sweep(&app) {
+                tracing::error!(cause = %e, "what is overdue could not be cleared away; it is tried again");
             }
             app.projects.close_idle(IDLE);
             app.logs.close_idle(IDLE);

@@ -7,6 +7,7 @@
 //! Danger: replies may hold a fresh key or link; they go to the asker only, never to the log.
 
 mod backup;
+mod logins;
 mod office;
 mod reach;
 mod socket;
@@ -81,6 +82,15 @@ pub enum Request {
     },
     /// Lists enrolment links.
     EnrollList,
+    /// Lists logins that wait for approval.
+    LoginsList,
+    /// Approves a login, or ends it.
+    LoginsDecide {
+        /// As the list shows it.
+        id: String,
+        /// Which of the two.
+        approve: bool,
+    },
     /// Maintenance mode.
     Maintenance {
         /// On, off, or just asked.

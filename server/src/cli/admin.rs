@@ -73,6 +73,11 @@ enum AdminVerb {
         #[command(subcommand)]
         verb: EnrollVerb,
     },
+    /// Logins that wait for approval
+    Logins {
+        #[command(subcommand)]
+        verb: LoginsVerb,
+    },
     /// Hold writes while reads go on
     Maintenance {
         /// What to do
@@ -97,6 +102,22 @@ enum KeysVerb {
     Revoke {
         /// As `keys list` shows it
         key_id: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum LoginsVerb {
+    /// What waits now
+    List,
+    /// Let a device in
+    Approve {
+        /// As `logins list` shows it
+        code: String,
+    },
+    /// Let it not in
+    Deny {
+        /// As `logins list` shows it
+        code: String,
     },
 }
 
@@ -167,6 +188,13 @@ fn request(verb: AdminVerb) -> Request {
             Request::EnrollCreate { email, project, role, ttl_seconds: ttl.as_secs() }
         }
         AdminVerb::Enroll { verb: EnrollVerb::List } => Request::EnrollList,
+        AdminVerb::Logins { verb: LoginsVerb::List } => Request::LoginsList,
+        AdminVerb::Logins { verb: LoginsVerb::Approve { code } } => {
+            Request::LoginsDecide { id: code, approve: true }
+        }
+        AdminVerb::Logins { verb: LoginsVerb::Deny { code } } => {
+            Request::LoginsDecide { id: code, approve: false }
+        }
         AdminVerb::Maintenance { turn } => Request::Maintenance {
             turn: match turn {
                 Switch::On => Turn::On,

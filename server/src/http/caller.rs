@@ -54,24 +54,43 @@ impl FromRequestParts<Arc<App>> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        let token = bearer(parts.headers.get(AUTHORIZATION).map(|v| v.as_bytes()))?;
-        // Any text is looked up, so bytes that are no UTF-8 are simply the hash of an unknown key.
-        let key_hash = secret::hash(&String::from_utf8_lossy(token));
-        let found = app.control.holder(&key_hash).await.map_err(ApiError::control("failed to verify key"))?;
-        let principal = found.ok_or_else(|| {
-            ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "invalid or expired api key")
-        })?;
+        let caller = known(parts, app).await?;
+        project_scope(&caller.0)?;
         let path = parts.uri.path();
-        impersonation_gate(&principal, parts.method.as_str(), path)?;
-        project_scope(&principal)?;
-        let call = Call { class: Class::of_path(path), client: client_of(app, parts), key_hash };
-        let caller = Self(principal, call);
         if !path.starts_with("/v1/projects/") {
             // Routes about one project count when the role is known.
             caller.count(app, None)?;
         }
         Ok(caller)
     }
+}
+
+/// The owner of a key, for routes that ask for no scope (server-protocol 1.2).
+pub struct KeyOwner(pub Principal);
+
+impl FromRequestParts<Arc<App>> for KeyOwner {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let caller = known(parts, app).await?;
+        caller.count(app, None)?;
+        Ok(Self(caller.0))
+    }
+}
+
+/// Whoever holds a good key.
+async fn known(parts: &Parts, app: &App) -> Result<Caller, ApiError> {
+    let token = bearer(parts.headers.get(AUTHORIZATION).map(|v| v.as_bytes()))?;
+    // Any text is looked up, so bytes that are no UTF-8 are simply the hash of an unknown key.
+    let key_hash = secret::hash(&String::from_utf8_lossy(token));
+    let found = app.control.holder(&key_hash).await.map_err(ApiError::control("failed to verify key"))?;
+    let principal = found.ok_or_else(|| {
+        ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "invalid or expired api key")
+    })?;
+    let path = parts.uri.path();
+    impersonation_gate(&principal, parts.method.as_str(), path)?;
+    let call = Call { class: Class::of_path(path), client: client_of(app, parts), key_hash };
+    Ok(Caller(principal, call))
 }
 
 /// A project in which the caller has the role that was asked for: holding this is the proof.

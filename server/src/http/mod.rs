@@ -14,7 +14,10 @@ mod enroll;
 mod error;
 mod events;
 mod health;
+mod invitations;
 mod json;
+mod login;
+mod mailbox;
 mod members;
 mod projects;
 mod pull;
@@ -37,10 +40,11 @@ use crate::identity::Identity;
 use crate::limit::Limits;
 use crate::live::OpenProjects;
 use crate::log::Logs;
+use crate::mail::Post;
 use crate::maintenance::Gate;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, patch, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use std::net::IpAddr;
 use std::sync::Arc;
 use td_engine::taxonomy::Schema;
@@ -66,6 +70,8 @@ pub struct App {
     pub gate: Arc<Gate>,
     /// How often somebody may call.
     pub limits: Limits,
+    /// How mail leaves.
+    pub post: Post,
     /// What is held open for a client.
     pub streams: Arc<Streams>,
     /// Whether the disk has room for more events.
@@ -113,6 +119,23 @@ pub const ROUTES: &[Route] = &[
     route("/connect", "GET", "page behind an enrolment link", || get(enroll::page)),
     route("/v1/identity", "GET", "proof of the server's key", || get(health::identity)),
     route("/v1/enroll", "POST", "enrolment link for an API key", || post(enroll::enroll)),
+    route("/internal/dev/last-email", "GET", "development mailbox", || get(mailbox::last)),
+    route("/auth/verify", "GET, POST", "retired", || get(login::page::retired).post(login::page::retired)),
+    route("/auth/device/approve", "GET, POST", "page behind a mailed login link", || {
+        get(login::page::look).post(login::page::press)
+    }),
+    route("/auth/device/code", "GET, POST", "page that approves a login by an enrolment code", || {
+        get(login::page::code_form).post(login::page::code)
+    }),
+    route("/v1/auth/device/start", "POST", "begins a command line's login", || post(login::device::start)),
+    route("/v1/auth/device/poll", "POST", "asks whether it is through", || post(login::device::poll)),
+    route("/v1/auth/web/start", "POST", "begins a browser's login", || post(login::web::start)),
+    route("/v1/auth/web/exchange", "POST", "ends it", || post(login::web::exchange)),
+    route("/v1/auth/login/start", "POST", "retired", || post(login::retired_start)),
+    route("/v1/auth/login/poll", "POST", "retired", || post(login::retired_poll)),
+    route("/v1/invitations", "GET", "own invitations", || get(invitations::of_person)),
+    route("/v1/invitations/{invitation}/accept", "POST", "becomes a member", || post(invitations::accept)),
+    route("/v1/invitations/{invitation}/decline", "POST", "says no", || post(invitations::decline)),
     route("/v1/projects", "GET, POST", "own projects; new project", || {
         get(projects::list).post(projects::create)
     }),
@@ -126,6 +149,12 @@ pub const ROUTES: &[Route] = &[
         patch(members::update).delete(members::remove)
     }),
     route("/v1/projects/{id}/events", "GET", "stream of changes (SSE)", || get(events::events)),
+    route("/v1/projects/{id}/invitations", "GET, POST", "who was asked to join", || {
+        get(invitations::of_project).post(invitations::invite)
+    }),
+    route("/v1/projects/{id}/invitations/{invitation}", "DELETE", "takes an invitation back", || {
+        delete(invitations::withdraw)
+    }),
     route("/v1/projects/{id}/sync/push", "POST", "events into the log", || post(push::push)),
     route("/v1/projects/{id}/sync/pull", "GET", "events from the log", || get(pull::pull)),
     route("/v1/projects/{id}/sync/status", "GET", "head and count of the log", || get(status::status)),

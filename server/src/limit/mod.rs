@@ -12,6 +12,7 @@ pub use window::{Bucket, WINDOW};
 
 use crate::auth::Principal;
 use crate::config::RateLimits;
+use crate::control::logins::Purpose;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 use td_engine::id::ProjectId;
@@ -62,6 +63,7 @@ pub struct Limits {
     push: Bucket<(String, ProjectId)>,
     pull: Bucket<(String, ProjectId)>,
     other: Bucket<String>,
+    mail: Bucket<(&'static str, String)>,
 }
 
 impl Limits {
@@ -73,7 +75,13 @@ impl Limits {
             push: Bucket::new(limits.push),
             pull: Bucket::new(limits.pull),
             other: Bucket::new(limits.other),
+            mail: Bucket::new(1),
         }
+    }
+
+    /// Whether one more mail may go to this address now: one a minute and purpose.
+    pub fn mail(&self, purpose: Purpose, address: &str) -> bool {
+        self.mail.hit((purpose.as_str(), address.into()), Instant::now()).is_ok()
     }
 
     /// Counts a call by somebody who has no key yet; else, when to come back.

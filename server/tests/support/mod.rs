@@ -108,6 +108,14 @@ impl Server {
         made.json()["id"].as_str().expect("id").to_string()
     }
 
+    /// Stops the process and starts it on the same data with other settings.
+    pub fn restart_with(&mut self, settings: &[(&str, &str)]) {
+        self.signal(rustix::process::Signal::TERM);
+        self.wait();
+        self.settings = settings.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        self.run();
+    }
+
     pub fn signal(&self, signal: rustix::process::Signal) {
         let child = self.process.as_ref().expect("running");
         rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).expect("signal");
