@@ -10,6 +10,7 @@ mod backup;
 mod office;
 mod reach;
 mod socket;
+mod tls;
 
 pub use office::{Alone, Office};
 pub use reach::{ReachError, ask, ask_running};
@@ -91,6 +92,10 @@ pub enum Request {
         /// Absolute folder.
         to: PathBuf,
     },
+    /// What certificate there is.
+    TlsStatus,
+    /// Asks for a certificate, or reads the files again, now.
+    TlsRenew,
     /// What only a running server knows, for the doctor.
     Standing,
 }

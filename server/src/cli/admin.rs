@@ -73,6 +73,11 @@ enum AdminVerb {
         #[command(subcommand)]
         verb: EnrollVerb,
     },
+    /// The certificate for HTTPS
+    Tls {
+        #[command(subcommand)]
+        verb: TlsVerb,
+    },
     /// Hold writes while reads go on
     Maintenance {
         /// What to do
@@ -121,6 +126,14 @@ enum EnrollVerb {
     List,
 }
 
+#[derive(Subcommand)]
+enum TlsVerb {
+    /// What is in service, what went wrong last, what comes next
+    Status,
+    /// Ask for a certificate now (or read the files again); limits of the authority's still hold
+    Renew,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Switch {
     On,
@@ -167,6 +180,8 @@ fn request(verb: AdminVerb) -> Request {
             Request::EnrollCreate { email, project, role, ttl_seconds: ttl.as_secs() }
         }
         AdminVerb::Enroll { verb: EnrollVerb::List } => Request::EnrollList,
+        AdminVerb::Tls { verb: TlsVerb::Status } => Request::TlsStatus,
+        AdminVerb::Tls { verb: TlsVerb::Renew } => Request::TlsRenew,
         AdminVerb::Maintenance { turn } => Request::Maintenance {
             turn: match turn {
                 Switch::On => Turn::On,

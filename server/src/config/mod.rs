@@ -7,10 +7,12 @@
 
 mod networks;
 mod table;
+mod tls;
 mod value;
 
 pub use networks::Networks;
 pub use table::{IGNORED, Kind, Standing, VARIABLES, Variable};
+pub use tls::{AcmeConfig, CertificateSource, ChallengeChoice, LETS_ENCRYPT, TlsConfig};
 pub use value::parse_duration;
 
 use serde_json::{Value, json};
@@ -95,6 +97,8 @@ pub struct Config {
     pub trusted_proxies: Networks,
     /// Whether strangers may make an account.
     pub allow_signup: bool,
+    /// HTTPS, if the server speaks it itself.
+    pub tls: Option<TlsConfig>,
     /// Settings that were given but govern nothing yet, and names on the ignore list: to be logged.
     pub notes: Vec<String>,
 }
@@ -150,12 +154,14 @@ impl Config {
         let projects = given("SYNC_PROJECT_DATA_DIR")
             .map_or_else(|| folder_of(&server_db).join("projects"), PathBuf::from);
         let timeout = text("SYNC_SHUTDOWN_TIMEOUT");
+        let tls = TlsConfig::read(given, text)?;
+        let default_url = || tls.as_ref().map_or_else(|| default_base_url(listen), TlsConfig::base_url);
         Ok(Self {
             listen,
             projects,
             shutdown_timeout: parse_duration(&timeout).ok_or_else(|| bad("SYNC_SHUTDOWN_TIMEOUT"))?,
             base_url: given("SYNC_BASE_URL")
-                .map_or_else(|| default_base_url(listen), |u| u.trim_end_matches('/').to_string()),
+                .map_or_else(default_url, |u| u.trim_end_matches('/').to_string()),
             base_url_given: given("SYNC_BASE_URL").is_some(),
             log_format: if text("SYNC_LOG_FORMAT") == "text" { LogFormat::Text } else { LogFormat::Json },
             log_level: text("SYNC_LOG_LEVEL"),
@@ -164,6 +170,7 @@ impl Config {
                 .ok_or_else(|| bad("SYNC_TRUSTED_PROXIES"))?,
             allow_signup: value::parse_flag(&text("SYNC_ALLOW_SIGNUP"))
                 .ok_or_else(|| bad("SYNC_ALLOW_SIGNUP"))?,
+            tls,
             server_db,
             notes,
         })

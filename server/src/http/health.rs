@@ -46,6 +46,9 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
         Ok(_) => {}
         Err(e) => because("disk", format!("the data directory cannot be looked at: {e}")),
     }
+    if let Some(why) = app.tls.as_ref().and_then(|tls| tls.unready()) {
+        because("certificate", why);
+    }
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json(status, &json!({"ready": ready, "reasons": reasons}))

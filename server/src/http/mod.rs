@@ -19,12 +19,15 @@ mod projects;
 mod pull;
 mod push;
 mod query;
+mod redirect;
 mod serve;
+mod sockets;
 mod status;
 mod stream;
 
 pub use error::ApiError;
-pub use serve::{Listeners, serve};
+pub use serve::serve;
+pub use sockets::{Listeners, Role, SocketsError};
 
 use crate::auth::Bucket;
 use crate::config::Config;
@@ -34,6 +37,7 @@ use crate::identity::Identity;
 use crate::live::OpenProjects;
 use crate::log::Logs;
 use crate::maintenance::Gate;
+use crate::tls::Tls;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, patch, post};
@@ -58,6 +62,8 @@ pub struct App {
     pub projects: Arc<OpenProjects>,
     /// What events mean.
     pub schema: Arc<dyn Schema>,
+    /// HTTPS, if the server speaks it itself.
+    pub tls: Option<Arc<Tls>>,
     /// Maintenance mode.
     pub gate: Arc<Gate>,
     /// Sign-in attempts per client.
