@@ -83,7 +83,8 @@ pub(super) async fn keep(tls: &Tls, acme: &AcmeConfig) {
             keeper.record().trouble().map(|(attempt, kind, detail)| on_disk::trouble(attempt, kind, detail));
         match next {
             Next::Rest { until } => {
-                tls.note(None, Some((until, None)));
+                // A renewal that an operator asked for too early may have failed.
+                tls.note(trouble.as_deref(), Some((until, None)));
                 tls.sleep_until(until.min(now() + LONGEST_SLEEP)).await;
             }
             Next::Wait { until, why } => {

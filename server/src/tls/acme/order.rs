@@ -230,7 +230,9 @@ fn proof_in_a_certificate(name: &str, proof: &KeyAuthorization) -> Result<Certif
         let key = KeyPair::generate()?;
         let certificate = params.self_signed(&key)?;
         let der = PrivatePkcs8KeyDer::from(key.serialize_der());
-        Ok(CertifiedKey::from_der(vec![certificate.der().clone()], der.into(), &ring::default_provider())?)
+        let signing = ring::default_provider().key_provider.load_private_key(der.into())?;
+        // Not `from_der`, which reads the certificate and stumbles over the critical extension that is its point.
+        Ok(CertifiedKey::new(vec![certificate.der().clone()], signing))
     };
     make().map_err(|e| Failure::new(Kind::Refused, format!("no proof for {name} can be made: {e}")))
 }
