@@ -87,6 +87,9 @@ impl StartError {
             Self::Control(e) => e.remedy().into(),
             Self::Sockets(e) => e.remedy(),
             Self::Tls(TlsError::Dir(e)) => e.remedy(),
+            Self::Tls(TlsError::Authorities(_)) => {
+                "name a PEM file with certificates, or unset SYNC_ACME_CA_FILE".into()
+            }
             Self::Tls(_) => "put a certificate and its key there, or set SYNC_TLS=off; td-sync doctor".into(),
             _ => "td-sync doctor".into(),
         }

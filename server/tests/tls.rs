@@ -212,6 +212,7 @@ fn activated(dir: &Path, sockets: &[&TcpListener], names: &str, files: &(PathBuf
     let mut command = Command::new("sh");
     command.args(["-c", &script, env!("CARGO_BIN_EXE_td-sync")]).stdin(Stdio::null());
     command.env("SYNC_SERVER_DB_PATH", dir.join("server.db")).env("SYNC_TLS", "files");
+    command.env("SYNC_LOG_LEVEL", "error");
     command.env("SYNC_TLS_CERT_FILE", &files.0).env("SYNC_TLS_KEY_FILE", &files.1);
     command
 }

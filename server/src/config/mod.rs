@@ -57,6 +57,14 @@ impl std::fmt::Display for Listen {
 }
 
 impl Listen {
+    /// The port.
+    pub fn port(self) -> u16 {
+        match self {
+            Self::At(address) => address.port(),
+            Self::Everywhere(port) => port,
+        }
+    }
+
     /// Whether strangers could reach it.
     pub fn is_loopback(self) -> bool {
         matches!(self, Self::At(a) if a.ip().is_loopback())

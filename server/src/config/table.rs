@@ -90,7 +90,8 @@ pub const VARIABLES: &[Variable] = &[
         "SYNC_LISTEN_ADDR",
         Kind::Address,
         Some("127.0.0.1:8080"),
-        "where to listen; `:8080` means all interfaces; a socket handed over by the system wins",
+        "where to listen in plain HTTP; `:8080` means all interfaces (with SYNC_TLS, what is not loopback only redirects); \
+         a socket handed over by the system wins",
     ),
     active(
         "SYNC_SERVER_DB_PATH",

@@ -101,6 +101,13 @@ impl TlsConfig {
                 "SYNC_ACME_CHALLENGE=http-01 needs SYNC_TLS_REDIRECT_ADDR: it is answered there".into(),
             );
         }
+        let plain = value::parse_listen(&text("SYNC_LISTEN_ADDR"));
+        // Port 0 is another one each time.
+        if listen.filter(|l| l.port() != 0).is_some_and(|l| [plain, redirect].contains(&Some(l))) {
+            faults.push(
+                "SYNC_TLS_LISTEN_ADDR is also the address of another setting: each needs its own".into(),
+            );
+        }
         if let Some(plain) = given("SYNC_BASE_URL").filter(|u| !u.starts_with("https://")) {
             faults.push(format!("SYNC_BASE_URL: {plain:?} is not https:// although SYNC_TLS is on"));
         }
@@ -118,9 +125,10 @@ impl TlsConfig {
 
     /// What people connect to, where `SYNC_BASE_URL` does not say: the first name, or the address that is listened on.
     pub(super) fn base_url(&self) -> String {
-        let (ip, port) = match self.listen {
-            Listen::At(address) => (Some(address.ip()).filter(|ip| !ip.is_unspecified()), address.port()),
-            Listen::Everywhere(port) => (None, port),
+        let port = self.listen.port();
+        let ip = match self.listen {
+            Listen::At(address) => Some(address.ip()).filter(|ip| !ip.is_unspecified()),
+            Listen::Everywhere(_) => None,
         };
         let host = match (self.names.first(), ip) {
             (Some(name), _) => name.clone(),
@@ -223,6 +231,8 @@ mod tests {
             (&acme, &[("SYNC_BASE_URL", "http://a.example")], "SYNC_BASE_URL"),
             (&acme, &[("SYNC_ACME_DIRECTORY", "http://ca.example/dir")], "never asked in clear"),
             (&acme, &[("SYNC_ACME_CONTACT", "nobody")], "not a mail address"),
+            (&acme, &[("SYNC_TLS_LISTEN_ADDR", ":80")], "SYNC_TLS_LISTEN_ADDR is also"),
+            (&acme, &[("SYNC_LISTEN_ADDR", ":443")], "SYNC_TLS_LISTEN_ADDR is also"),
             (
                 &acme,
                 &[("SYNC_ACME_CHALLENGE", "http-01"), ("SYNC_TLS_REDIRECT_ADDR", "off")],

@@ -48,6 +48,9 @@ pub enum TlsError {
     /// Our own folder.
     #[error(transparent)]
     Dir(#[from] DataDirError),
+    /// The file of authorities for the directory.
+    #[error("{0}")]
+    Authorities(String),
     /// The TLS library.
     #[error("TLS cannot be set up: {0}")]
     Library(#[from] tokio_rustls::rustls::Error),
@@ -97,10 +100,13 @@ impl Tls {
         let served = Arc::new(Served::default());
         let found = match &config.source {
             CertificateSource::Files { certificate, key } => Some(files::load(certificate, key)?),
-            CertificateSource::Acme(_) => acme::stored(&dir).unwrap_or_else(|why| {
-                tracing::error!(why, "the stored certificate cannot be used; another one is asked for");
-                None
-            }),
+            CertificateSource::Acme(acme) => {
+                acme::check(acme).map_err(TlsError::Authorities)?;
+                acme::stored(&dir).unwrap_or_else(|why| {
+                    tracing::error!(why, "the stored certificate cannot be used; another one is asked for");
+                    None
+                })
+            }
         };
         if let Some(certificate) = found {
             served.replace(certificate);

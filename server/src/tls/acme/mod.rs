@@ -34,6 +34,11 @@ const DISK_TROUBLE: i64 = 60;
 /// How far an authority's clock may be ahead of ours.
 const CLOCK_SLACK: i64 = 300;
 
+/// What can be wrong with the settings that only a look at the disk shows.
+pub fn check(acme: &AcmeConfig) -> Result<(), String> {
+    http::Http::new(acme.ca_file.as_deref()).map(drop)
+}
+
 /// What the settings mean for the plan.
 pub fn rules(tls: &TlsConfig, acme: &AcmeConfig, http: bool) -> Rules {
     Rules {

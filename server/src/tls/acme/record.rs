@@ -69,7 +69,7 @@ impl Kind {
             }
             Self::Refused => "read what the authority says, mend SYNC_TLS_NAMES or SYNC_ACME_*, then restart",
             Self::Unusable => "check this machine's clock and SYNC_TLS_NAMES, then td-sync admin tls renew",
-            Self::Disk => "td-sync doctor --only server.disk",
+            Self::Disk => "mend the file that is named, or its disk, then td-sync admin tls renew",
             Self::Interrupted => "td-sync admin tls status",
         }
     }
