@@ -5,13 +5,14 @@
 //! Danger: an order that closes the control store's write-behind before the last request was answered.
 
 use crate::admin::{Office, Socket};
-use crate::auth::Bucket;
 use crate::clock;
 use crate::config::Config;
 use crate::control::{Control, ControlError, SqliteControl};
 use crate::datadir::{DataDir, DataDirError};
-use crate::http::{App, Listeners, Role, SocketsError, serve};
+use crate::disk::Room;
+use crate::http::{App, Listeners, Role, SocketsError, Streams, serve};
 use crate::identity::Identity;
+use crate::limit::Limits;
 use crate::live::{IDLE, OpenProjects};
 use crate::log::{Counters, Counts, Logs, Options, Projects, ProjectsOptions};
 use crate::maintenance::Gate;
@@ -21,9 +22,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use td_engine::taxonomy::TdSchema;
+use tokio::sync::watch;
 
 /// How long a start waits for a predecessor that is still closing.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -130,7 +131,9 @@ impl Server {
         let projects =
             OpenProjects::new(Arc::clone(&logs), config.projects.clone(), clock::system(), MOST_USED);
         let app = Arc::new(App {
-            auth_bucket: Bucket::new(config.auth_limit),
+            limits: Limits::new(&config.limits),
+            streams: Streams::new(config.streams_per_key),
+            room: Room::new(dir.path().to_owned(), config.disk_floor),
             dir,
             identity,
             control,
@@ -139,7 +142,7 @@ impl Server {
             schema: Arc::new(TdSchema),
             tls,
             gate,
-            stopping: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
             config,
         });
         let socket = Socket::bind(&app.dir).map_err(|(path, source)| StartError::Socket { path, source })?;

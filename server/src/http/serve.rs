@@ -21,7 +21,6 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -57,7 +56,7 @@ pub async fn serve(listeners: Listeners, app: Arc<App>, stop: impl Future<Output
         )));
     }
     stop.await;
-    app.stopping.store(true, Ordering::Relaxed);
+    app.stopping.send_replace(true);
     drop((halt, halted));
     for task in accepting {
         // A panic while accepting must not keep the rest from draining.
