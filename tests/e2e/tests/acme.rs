@@ -145,7 +145,7 @@ fn acme_renews_before_the_end_without_a_moment_without_certificate() {
     if !is_here("acme.pebble") {
         return;
     }
-    let town = Town::new(24);
+    let town = Town::new(36);
     let server = town.server(&town.directory(), &[]);
     let first = town.wait_for_certificate(&server);
     let renewed = wait_until(SOON, || town.shown().expect("never without a good certificate") != first);

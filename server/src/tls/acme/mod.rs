@@ -137,19 +137,25 @@ async fn try_once(
     if !rehearsal || taken.is_err() {
         tls.forced.store(false, Ordering::Relaxed);
     }
-    let outcome = match taken {
-        Ok(until) => {
-            tracing::info!(directory, rehearsal, until = super::date(until), "certificate issued");
+    let outcome = match &taken {
+        Ok(certificate) => {
+            let until = super::date(certificate.validity.not_after);
+            tracing::info!(directory, rehearsal, until, "certificate issued");
             Outcome::Issued
         }
         Err(Failure { kind, detail, retry_after }) => {
             tracing::error!(directory, rehearsal, ?kind, detail, remedy = kind.remedy(), "no certificate");
             let seconds = retry_after.map(|r| i64::try_from(r.as_secs()).unwrap_or(i64::MAX));
-            Outcome::Failed { kind, detail, retry_at: seconds.map(|s| now().saturating_add(s)) }
+            let retry_at = seconds.map(|s| now().saturating_add(s));
+            Outcome::Failed { kind: *kind, detail: detail.clone(), retry_at }
         }
     };
     if let Err(e) = block_in_place(|| keeper.finish(outcome)) {
         tracing::error!(cause = %e, "the attempt's outcome cannot be written down; after a restart it counts as failed");
+    }
+    // Last, so that who sees the new certificate also finds how it came.
+    if let Some(certificate) = taken.ok().filter(|_| !rehearsal) {
+        tls.served.replace(certificate);
     }
 }
 
@@ -165,8 +171,8 @@ async fn ask(
     authority.obtain(names, challenge, &tls.served.challenges()).await
 }
 
-/// Looks at what was issued before anybody else does; what is good goes to disk and then into service. Returns its end.
-fn take(tls: &Tls, issued: &Issued, names: &[String], rehearsal: bool) -> Result<i64, Failure> {
+/// Looks at what was issued before anybody else does; what is good, and no rehearsal, goes to disk.
+fn take(tls: &Tls, issued: &Issued, names: &[String], rehearsal: bool) -> Result<Certificate, Failure> {
     let unusable = |why: String| Failure::new(Kind::Unusable, why);
     let certificate = Certificate::parse(issued.chain.as_bytes(), issued.key.as_bytes());
     let certificate = certificate.map_err(|e| unusable(e.to_string()))?;
@@ -185,9 +191,8 @@ fn take(tls: &Tls, issued: &Issued, names: &[String], rehearsal: bool) -> Result
         let both = Zeroizing::new(format!("{}\n{}", issued.key.trim_end(), issued.chain));
         write_durably(&tls.dir.join(CERTIFICATE), both.as_bytes(), 0o600)
             .map_err(|e| Failure::new(Kind::Disk, e.to_string()))?;
-        tls.served.replace(certificate);
     }
-    Ok(validity.not_after)
+    Ok(certificate)
 }
 
 /// The certificate that is on disk, if it is there and any good.
