@@ -11,6 +11,7 @@ mod logins;
 mod office;
 mod reach;
 mod socket;
+mod tls;
 
 pub use office::{Alone, Office};
 pub use reach::{ReachError, ask, ask_running};
@@ -101,6 +102,10 @@ pub enum Request {
         /// Absolute folder.
         to: PathBuf,
     },
+    /// What certificate there is.
+    TlsStatus,
+    /// Asks for a certificate, or reads the files again, now.
+    TlsRenew,
     /// What only a running server knows, for the doctor.
     Standing,
 }

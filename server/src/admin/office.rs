@@ -53,7 +53,7 @@ impl Office {
         }
     }
 
-    fn config(&self) -> &Config {
+    pub(super) fn config(&self) -> &Config {
         match self {
             Self::Server(app) => &app.config,
             Self::Alone(alone) => &alone.config,
@@ -97,6 +97,8 @@ impl Office {
             Request::LoginsDecide { id, approve } => logins::decide(self.control(), id, *approve),
             Request::Maintenance { turn } => self.maintenance(*turn),
             Request::BackupExport { to } => self.backup(to),
+            Request::TlsStatus => self.tls_status(),
+            Request::TlsRenew => self.tls_renew(),
             Request::Standing => self.standing(),
         }
     }

@@ -78,6 +78,11 @@ enum AdminVerb {
         #[command(subcommand)]
         verb: LoginsVerb,
     },
+    /// The certificate for HTTPS
+    Tls {
+        #[command(subcommand)]
+        verb: TlsVerb,
+    },
     /// Hold writes while reads go on
     Maintenance {
         /// What to do
@@ -142,6 +147,14 @@ enum EnrollVerb {
     List,
 }
 
+#[derive(Subcommand)]
+enum TlsVerb {
+    /// What is in service, what went wrong last, what comes next
+    Status,
+    /// Ask for a certificate now (or read the files again); limits of the authority's still hold
+    Renew,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Switch {
     On,
@@ -195,6 +208,8 @@ fn request(verb: AdminVerb) -> Request {
         AdminVerb::Logins { verb: LoginsVerb::Deny { code } } => {
             Request::LoginsDecide { id: code, approve: false }
         }
+        AdminVerb::Tls { verb: TlsVerb::Status } => Request::TlsStatus,
+        AdminVerb::Tls { verb: TlsVerb::Renew } => Request::TlsRenew,
         AdminVerb::Maintenance { turn } => Request::Maintenance {
             turn: match turn {
                 Switch::On => Turn::On,

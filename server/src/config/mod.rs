@@ -9,12 +9,14 @@ mod limits;
 mod login;
 mod networks;
 mod table;
+mod tls;
 mod value;
 
 pub use limits::RateLimits;
 pub use login::{LoginSettings, MailSettings};
 pub use networks::Networks;
 pub use table::{IGNORED, Kind, Standing, VARIABLES, Variable};
+pub use tls::{AcmeConfig, CertificateSource, ChallengeChoice, LETS_ENCRYPT, TlsConfig};
 pub use value::parse_duration;
 
 use serde_json::{Value, json};
@@ -59,6 +61,14 @@ impl std::fmt::Display for Listen {
 }
 
 impl Listen {
+    /// The port.
+    pub fn port(self) -> u16 {
+        match self {
+            Self::At(address) => address.port(),
+            Self::Everywhere(port) => port,
+        }
+    }
+
     /// Whether strangers could reach it.
     pub fn is_loopback(self) -> bool {
         matches!(self, Self::At(a) if a.ip().is_loopback())
@@ -105,6 +115,8 @@ pub struct Config {
     pub login: LoginSettings,
     /// How mail leaves.
     pub mail: MailSettings,
+    /// HTTPS, if the server speaks it itself.
+    pub tls: Option<TlsConfig>,
     /// Settings that were given but govern nothing yet, and names on the ignore list: to be logged.
     pub notes: Vec<String>,
 }
@@ -160,8 +172,10 @@ impl Config {
         let projects = given("SYNC_PROJECT_DATA_DIR")
             .map_or_else(|| folder_of(&server_db).join("projects"), PathBuf::from);
         let timeout = text("SYNC_SHUTDOWN_TIMEOUT");
-        let base_url = given("SYNC_BASE_URL")
-            .map_or_else(|| default_base_url(listen), |u| u.trim_end_matches('/').to_string());
+        let tls = TlsConfig::read(given, text)?;
+        let default_url = || tls.as_ref().map_or_else(|| default_base_url(listen), TlsConfig::base_url);
+        let base_url =
+            given("SYNC_BASE_URL").map_or_else(default_url, |u| u.trim_end_matches('/').to_string());
         let (login, mail) = LoginSettings::read(text, &base_url)?;
         Ok(Self {
             listen,
@@ -178,6 +192,7 @@ impl Config {
                 .ok_or_else(|| bad("SYNC_TRUSTED_PROXIES"))?,
             login,
             mail,
+            tls,
             server_db,
             notes,
         })

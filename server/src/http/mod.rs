@@ -24,13 +24,16 @@ mod projects;
 mod pull;
 mod push;
 mod query;
+mod redirect;
 mod serve;
+mod sockets;
 mod status;
 mod stream;
 mod streams;
 
 pub use error::ApiError;
-pub use serve::{Listeners, serve};
+pub use serve::serve;
+pub use sockets::{Listeners, Role, SocketsError};
 pub use streams::Streams;
 
 use crate::config::Config;
@@ -43,6 +46,7 @@ use crate::live::OpenProjects;
 use crate::log::Logs;
 use crate::mail::Post;
 use crate::maintenance::Gate;
+use crate::tls::Tls;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, patch, post};
@@ -67,6 +71,8 @@ pub struct App {
     pub projects: Arc<OpenProjects>,
     /// What events mean.
     pub schema: Arc<dyn Schema>,
+    /// HTTPS, if the server speaks it itself.
+    pub tls: Option<Arc<Tls>>,
     /// Maintenance mode.
     pub gate: Arc<Gate>,
     /// How often somebody may call.
