@@ -16,6 +16,7 @@ pub mod live;
 pub mod log;
 pub mod logging;
 pub mod maintenance;
+pub mod packing;
 pub mod secret;
 pub mod server;
 pub mod snapshot;

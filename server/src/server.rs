@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use td_engine::taxonomy::TdSchema;
+use tokio::sync::Semaphore;
 
 /// How long a start waits for a predecessor that is still closing.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MOST_OPEN: usize = 256;
 /// Most projects kept in use; below [`MOST_OPEN`], so that a log can always be opened.
 const MOST_USED: usize = 200;
+/// Most snapshots that are sent at once: each holds a file and three chunks in memory.
+const MOST_DOWNLOADS: usize = 128;
 /// How often use is written behind and idle projects are closed.
 const TICK: Duration = Duration::from_secs(30);
 
@@ -123,8 +126,13 @@ impl Server {
         let listen = config.listen;
         let listeners = Listeners::take(listen).map_err(|source| StartError::Listen { listen, source })?;
         let gate = Arc::new(Gate::default());
-        let projects =
-            OpenProjects::new(Arc::clone(&logs), config.projects.clone(), clock::system(), MOST_USED);
+        let projects = OpenProjects::new(
+            Arc::clone(&logs),
+            config.projects.clone(),
+            dir.epoch(),
+            clock::system(),
+            MOST_USED,
+        );
         let app = Arc::new(App {
             auth_bucket: Bucket::new(config.auth_limit),
             dir,
@@ -134,6 +142,7 @@ impl Server {
             projects,
             schema: Arc::new(TdSchema),
             gate,
+            downloads: Arc::new(Semaphore::new(MOST_DOWNLOADS)),
             stopping: AtomicBool::new(false),
             config,
         });

@@ -75,3 +75,9 @@ impl From<&Path> for Place {
         Self::new(path)
     }
 }
+
+impl From<PathBuf> for Place {
+    fn from(path: PathBuf) -> Self {
+        Self::new(path)
+    }
+}

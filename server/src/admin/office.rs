@@ -304,7 +304,10 @@ impl Office {
             .projects
             .lag()
             .into_iter()
-            .map(|(id, applied, head)| json!({"project": id, "applied": applied, "head": head.seq}))
+            .map(|p| {
+                json!({"project": p.project, "applied": p.applied, "head": p.head.seq,
+                    "skipped": p.recorded.skipped, "conflicts": p.recorded.conflicts})
+            })
             .collect();
         Ok(Reply { text: String::new(), json: json!({"maintenance": app.gate.is_closed(), "projects": lag}) })
     }

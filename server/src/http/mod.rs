@@ -6,6 +6,7 @@
 //! Adding a route: a line in [`ROUTES`], a handler that takes [`caller::Caller`] first if it needs a key, a refusal for
 //! every bad input, and a row in `server/tests/refusals.rs`.
 
+mod accept;
 mod answer;
 mod around;
 mod body;
@@ -19,7 +20,9 @@ mod projects;
 mod pull;
 mod push;
 mod query;
+mod range;
 mod serve;
+mod snapshot;
 mod status;
 mod stream;
 
@@ -41,6 +44,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use td_engine::taxonomy::Schema;
+use tokio::sync::Semaphore;
 
 /// Everything a handler may use.
 pub struct App {
@@ -60,6 +64,8 @@ pub struct App {
     pub schema: Arc<dyn Schema>,
     /// Maintenance mode.
     pub gate: Arc<Gate>,
+    /// Snapshots that may be sent at once.
+    pub downloads: Arc<Semaphore>,
     /// Sign-in attempts per client.
     pub auth_bucket: Bucket<IpAddr>,
     /// Set once, when a stop begins.
@@ -120,6 +126,9 @@ pub const ROUTES: &[Route] = &[
     route("/v1/projects/{id}/sync/push", "POST", "events into the log", || post(push::push)),
     route("/v1/projects/{id}/sync/pull", "GET", "events from the log", || get(pull::pull)),
     route("/v1/projects/{id}/sync/status", "GET", "head and count of the log", || get(status::status)),
+    route("/v1/projects/{id}/sync/snapshot", "GET", "database file to start a device from", || {
+        get(snapshot::snapshot)
+    }),
     route("/v1/projects/{id}/sync/digest", "GET", "hash of the project's state", || get(status::digest)),
 ];
 
