@@ -5,13 +5,14 @@
 //! Danger: an order that closes the control store's write-behind before the last request was answered.
 
 use crate::admin::{Office, Socket};
-use crate::auth::Bucket;
 use crate::clock;
 use crate::config::{Config, Listen};
 use crate::control::{Control, ControlError, SqliteControl};
 use crate::datadir::{DataDir, DataDirError};
-use crate::http::{App, Listeners, serve};
+use crate::disk::Room;
+use crate::http::{App, Listeners, Streams, serve};
 use crate::identity::Identity;
+use crate::limit::Limits;
 use crate::live::{IDLE, OpenProjects};
 use crate::log::{Counters, Counts, Logs, Options, Projects, ProjectsOptions};
 use crate::maintenance::Gate;
@@ -20,10 +21,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use td_engine::taxonomy::TdSchema;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// How long a start waits for a predecessor that is still closing.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -134,7 +134,9 @@ impl Server {
             MOST_USED,
         );
         let app = Arc::new(App {
-            auth_bucket: Bucket::new(config.auth_limit),
+            limits: Limits::new(&config.limits),
+            streams: Streams::new(config.streams_per_key),
+            room: Room::new(dir.path().to_owned(), config.disk_floor),
             dir,
             identity,
             control,
@@ -143,7 +145,7 @@ impl Server {
             schema: Arc::new(TdSchema),
             gate,
             downloads: Arc::new(Semaphore::new(MOST_DOWNLOADS)),
-            stopping: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
             config,
         });
         let socket = Socket::bind(&app.dir).map_err(|(path, source)| StartError::Socket { path, source })?;

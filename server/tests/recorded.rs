@@ -33,8 +33,24 @@ fn the_recorded_pushes_and_pulls_match() {
     play("06-push-pull", include_str!("recorded/06-push-pull.jsonl"));
 }
 
+#[test]
+fn the_recorded_limits_match() {
+    play("10-rate-limits", include_str!("recorded/10-rate-limits.jsonl"));
+}
+
+/// A server with the settings of the recording: limits out of the way, unless its first line says otherwise.
+fn server_for(recording: &str) -> Server {
+    let header: Value = serde_json::from_str(recording.lines().next().expect("a header")).expect("json");
+    let limits = ["AUTH", "PUSH", "PULL", "OTHER"].map(|class| format!("SYNC_RATE_LIMIT_{class}"));
+    let mut settings: BTreeMap<&str, &str> = limits.iter().map(|name| (name.as_str(), "10000")).collect();
+    for (name, value) in header["env"].as_object().expect("env") {
+        settings.insert(name, value.as_str().expect("text"));
+    }
+    Server::with(&settings.into_iter().collect::<Vec<_>>())
+}
+
 fn play(name: &str, recording: &str) {
-    let server = Server::start();
+    let server = server_for(recording);
     let mut holes = Holes(BTreeMap::new());
     for who in ["root", "alice", "bob", "carol"] {
         let (key, user) = server.key(who);

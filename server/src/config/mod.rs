@@ -5,10 +5,12 @@
 //! server that runs with a setting its operator believes to be another.
 //! Danger: secrets. A [`Kind::Secret`] is never printed; its `_FILE` form is the one we write ourselves (law 15).
 
+mod limits;
 mod networks;
 mod table;
 mod value;
 
+pub use limits::RateLimits;
 pub use networks::Networks;
 pub use table::{IGNORED, Kind, Standing, VARIABLES, Variable};
 pub use value::parse_duration;
@@ -89,8 +91,12 @@ pub struct Config {
     pub log_format: LogFormat,
     /// `debug`, `info`, `warn` or `error`.
     pub log_level: String,
-    /// Sign-in attempts per minute and client.
-    pub auth_limit: usize,
+    /// Calls per minute.
+    pub limits: RateLimits,
+    /// Live streams and waiting pulls that one key may hold open.
+    pub streams_per_key: usize,
+    /// Free bytes below which no more events are taken.
+    pub disk_floor: u64,
     /// Proxies that are believed.
     pub trusted_proxies: Networks,
     /// Whether strangers may make an account.
@@ -159,7 +165,9 @@ impl Config {
             base_url_given: given("SYNC_BASE_URL").is_some(),
             log_format: if text("SYNC_LOG_FORMAT") == "text" { LogFormat::Text } else { LogFormat::Json },
             log_level: text("SYNC_LOG_LEVEL"),
-            auth_limit: text("SYNC_RATE_LIMIT_AUTH").parse().map_err(|_| bad("SYNC_RATE_LIMIT_AUTH"))?,
+            limits: RateLimits::read(text)?,
+            streams_per_key: limits::count(text, "SYNC_STREAMS_PER_KEY")?,
+            disk_floor: limits::count(text, "SYNC_DISK_FLOOR_MIB")? as u64 * 1024 * 1024,
             trusted_proxies: Networks::parse(&text("SYNC_TRUSTED_PROXIES"))
                 .ok_or_else(|| bad("SYNC_TRUSTED_PROXIES"))?,
             allow_signup: value::parse_flag(&text("SYNC_ALLOW_SIGNUP"))
@@ -256,7 +264,8 @@ mod tests {
         assert!(!c.allow_signup);
         assert_eq!(c.data_dir(), PathBuf::from("./data"));
         assert_eq!(c.projects, PathBuf::from("./data/projects"));
-        assert_eq!((c.auth_limit, c.shutdown_timeout), (10, Duration::from_secs(30)));
+        assert_eq!(c.limits, RateLimits { auth: 10, push: 60, pull: 120, other: 300 });
+        assert_eq!((c.shutdown_timeout, c.disk_floor), (Duration::from_secs(30), 256 << 20));
     }
 
     #[test]

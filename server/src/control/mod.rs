@@ -13,7 +13,7 @@ mod usage;
 pub use cache::Control;
 pub use slug::slug_stem;
 pub use sqlite::{SCHEMA, SqliteControl};
-pub use usage::Usage;
+pub use usage::{Refused, Usage};
 
 use crate::auth::{Principal, Role, Scopes};
 use crate::secret;

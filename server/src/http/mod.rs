@@ -13,6 +13,7 @@ mod body;
 mod caller;
 mod enroll;
 mod error;
+mod events;
 mod health;
 mod json;
 mod members;
@@ -25,15 +26,18 @@ mod serve;
 mod snapshot;
 mod status;
 mod stream;
+mod streams;
 
 pub use error::ApiError;
 pub use serve::{Listeners, serve};
+pub use streams::Streams;
 
-use crate::auth::Bucket;
 use crate::config::Config;
 use crate::control::Control;
 use crate::datadir::DataDir;
+use crate::disk::Room;
 use crate::identity::Identity;
+use crate::limit::Limits;
 use crate::live::OpenProjects;
 use crate::log::Logs;
 use crate::maintenance::Gate;
@@ -42,9 +46,8 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, patch, post};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use td_engine::taxonomy::Schema;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// Everything a handler may use.
 pub struct App {
@@ -66,16 +69,20 @@ pub struct App {
     pub gate: Arc<Gate>,
     /// Snapshots that may be sent at once.
     pub downloads: Arc<Semaphore>,
-    /// Sign-in attempts per client.
-    pub auth_bucket: Bucket<IpAddr>,
-    /// Set once, when a stop begins.
-    pub stopping: AtomicBool,
+    /// How often somebody may call.
+    pub limits: Limits,
+    /// What is held open for a client.
+    pub streams: Arc<Streams>,
+    /// Whether the disk has room for more events.
+    pub room: Room,
+    /// Becomes true once, when a stop begins.
+    pub stopping: watch::Sender<bool>,
 }
 
 impl App {
     /// Whether a stop has begun.
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        *self.stopping.borrow()
     }
 }
 
@@ -123,6 +130,7 @@ pub const ROUTES: &[Route] = &[
     route("/v1/projects/{id}/members/{user}", "DELETE, PATCH", "one member", || {
         patch(members::update).delete(members::remove)
     }),
+    route("/v1/projects/{id}/events", "GET", "stream of changes (SSE)", || get(events::events)),
     route("/v1/projects/{id}/sync/push", "POST", "events into the log", || post(push::push)),
     route("/v1/projects/{id}/sync/pull", "GET", "events from the log", || get(pull::pull)),
     route("/v1/projects/{id}/sync/status", "GET", "head and count of the log", || get(status::status)),

@@ -3,7 +3,7 @@
 //! Duty: let the applier write the live view while requests read it, and answer what is asked of a state.
 //! Invariant: readers see one commit of the applier each; a view that was built again is opened again.
 
-use super::{LiveError, LiveView, Recorded, StateDigest, lock};
+use super::{Announcements, LiveError, LiveView, Recorded, StateDigest, lock};
 use crate::log::EventLog;
 use crate::snapshot::Shelf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +27,8 @@ pub struct OpenProject {
     pub id: ProjectId,
     /// Its log.
     pub log: Arc<dyn EventLog>,
+    /// What its watchers are told.
+    pub announcements: Announcements,
     /// Its snapshots.
     pub shelf: Arc<Shelf>,
     view: Mutex<LiveView>,
@@ -35,6 +37,7 @@ pub struct OpenProject {
     applied: watch::Sender<Seq>,
     recorded: Mutex<Recorded>,
     digest: Mutex<Option<StateDigest>>,
+    hurrying: tokio::sync::Mutex<()>,
     readers: Mutex<Vec<(u64, ProjectDb)>>,
     reading: Semaphore,
     used: Mutex<Instant>,
@@ -46,12 +49,14 @@ impl OpenProject {
             id,
             log,
             shelf,
+            announcements: Announcements::default(),
             place: view.place().clone(),
             builds: view.builds(),
             view: Mutex::new(view),
             applied: watch::Sender::new(NOT_YET),
             recorded: Mutex::default(),
             digest: Mutex::default(),
+            hurrying: Default::default(),
             readers: Mutex::default(),
             reading: Semaphore::new(READERS),
             used: Mutex::new(Instant::now()),
@@ -81,15 +86,36 @@ impl OpenProject {
         lock(&self.used).elapsed()
     }
 
-    /// Waits until the live view has what the log has now; `false` if that takes longer.
-    pub async fn caught_up(&self, patience: Duration) -> bool {
+    /// Sees to it that the live view has what the log has now, without waiting for the applier's next round; `false` if
+    /// that takes longer, or fails (which the applier reports).
+    pub async fn caught_up(self: &Arc<Self>, patience: Duration) -> bool {
         self.applied_to(self.log.head().seq, patience).await
     }
 
-    /// Waits until the live view has reached a sequence; `false` if that takes longer.
-    pub async fn applied_to(&self, seq: Seq, patience: Duration) -> bool {
+    /// Sees to it that the live view has reached a sequence that the log has; `false` if that takes longer, or fails.
+    pub async fn applied_to(self: &Arc<Self>, seq: Seq, patience: Duration) -> bool {
+        let there = |at: &Seq| *at >= seq;
         let mut applied = self.applied.subscribe();
-        matches!(timeout(patience, applied.wait_for(|at| *at >= seq)).await, Ok(Ok(_)))
+        if there(&applied.borrow_and_update()) {
+            return true;
+        }
+        let hurry = async {
+            // One of all who wait does the work; the others find it done.
+            let _turn = self.hurrying.lock().await;
+            if there(&self.applied.borrow()) {
+                return true;
+            }
+            let open = Arc::clone(self);
+            matches!(tokio::task::spawn_blocking(move || open.catch_up()).await, Ok(Ok(())))
+        };
+        timeout(patience, async {
+            tokio::select! {
+                reached = applied.wait_for(there) => reached.is_ok(),
+                done = hurry => done,
+            }
+        })
+        .await
+        .unwrap_or(false)
     }
 
     /// Reads the rows beside the applier, from one moment. What `look` reads should be bounded: the applier's log of

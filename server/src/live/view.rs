@@ -18,10 +18,10 @@ use td_engine::event::LogEvent;
 use td_engine::id::Seq;
 use td_engine::replay::ReplayError;
 
-/// Events applied per transaction, at most.
-pub const PAGE: usize = 1000;
-/// A page ends behind the event that passes this size: it is held in memory.
-const PAGE_BYTES: usize = 8 * 1024 * 1024;
+/// Most events applied per transaction.
+pub const PAGE: usize = 8_000;
+/// Payload bytes behind which a transaction ends.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Why a live view did not move, or could not be read.
 #[derive(Debug, thiserror::Error)]
