@@ -1,5 +1,6 @@
 //! Bodies as the reference sends them: one JSON value and a line feed, `application/json` without charset.
 
+use crate::packing::Encoding;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -27,6 +28,16 @@ pub const HEAD: HeaderName = HeaderName::from_static("x-td-head");
 /// Says where the log's head was when the answer was made.
 pub fn with_head(mut response: Response, head: Seq) -> Response {
     response.headers_mut().insert(HEAD, HeaderValue::from(head.0));
+    response
+}
+
+/// Says how the body is packed, and that it was the client's choice.
+pub fn with_encoding(mut response: Response, packed: Option<Encoding>) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    if let Some(packed) = packed {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(packed.token()));
+    }
     response
 }
 

@@ -17,6 +17,7 @@ mod events;
 mod health;
 mod json;
 mod members;
+mod outlet;
 mod projects;
 mod pull;
 mod push;

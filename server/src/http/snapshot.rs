@@ -20,8 +20,7 @@ use crate::snapshot::{Blob, Kept, SnapshotError, fresh};
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::header::{
-    ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE,
-    VARY,
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
@@ -153,7 +152,7 @@ impl File {
             let tag = tag.trim();
             tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == self.tag
         });
-        let said = self.headers();
+        let (said, packed) = (self.headers(), self.packed);
         let mut response = if is_known {
             status(StatusCode::NOT_MODIFIED)
         } else {
@@ -176,7 +175,7 @@ impl File {
             }
         };
         response.headers_mut().extend(said);
-        response
+        answer::with_encoding(response, packed)
     }
 
     fn headers(&self) -> HeaderMap {
@@ -189,10 +188,6 @@ impl File {
         };
         say(ETAG, &self.tag);
         say(ACCEPT_RANGES, "bytes");
-        say(VARY, "accept-encoding");
-        if let Some(packed) = self.packed {
-            say(CONTENT_ENCODING, packed.token());
-        }
         for name in SEQ {
             say(name, &self.kept.seq().to_string());
         }
