@@ -91,6 +91,14 @@ impl<W: Write> Packer<W> {
     }
 }
 
+/// A body that is at hand, packed if that is wished and worth it.
+pub fn whole(body: Vec<u8>, wish: Option<Encoding>) -> io::Result<(Vec<u8>, Option<Encoding>)> {
+    let Some(encoding) = wish.filter(|_| body.len() as u64 >= LEAST) else { return Ok((body, None)) };
+    let mut packer = Packer::new(encoding, Effort::Little, Vec::new())?;
+    packer.write_all(&body)?;
+    Ok((packer.finish()?, wish))
+}
+
 impl<W: Write> Write for Packer<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {

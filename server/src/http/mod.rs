@@ -11,13 +11,16 @@ mod answer;
 mod around;
 mod body;
 mod caller;
+mod conflicts;
 mod enroll;
 mod error;
 mod events;
 mod health;
+mod history;
 mod json;
 mod members;
 mod outlet;
+mod page;
 mod projects;
 mod pull;
 mod push;
@@ -139,6 +142,12 @@ pub const ROUTES: &[Route] = &[
         get(snapshot::snapshot)
     }),
     route("/v1/projects/{id}/sync/digest", "GET", "hash of the project's state", || get(status::digest)),
+    route("/v1/projects/{id}/sync/conflicts", "GET", "losing sides that are kept", || {
+        get(conflicts::conflicts)
+    }),
+    route("/v1/projects/{id}/history/{type}/{entity}", "GET", "every event of one entity", || {
+        get(history::history)
+    }),
 ];
 
 /// The whole service.

@@ -2,8 +2,8 @@
 //!
 //! Duty: hand a page from the log to the wire without holding it in memory.
 //! Invariant: payloads are pasted as they are stored; they were checked on the way in.
-//! Danger: a slow client holds a read transaction, so it has a limited time per chunk ([`Outlet`]) and pages end at
-//! [`PAGE_BYTES`]; after the status line is out, a failing log can only cut the connection.
+//! Danger: a slow client holds a read transaction, so it has a limited time per chunk ([`Outlet`]) and pages end at some
+//! bytes ([`Page`]); after the status line is out, a failing log can only cut the connection.
 //!
 //! Ours: `wait=SECONDS` holds an answer that would be empty until there is something, for clients without streams.
 
@@ -13,25 +13,22 @@ use crate::http::accept;
 use crate::http::answer::{JSON, with_encoding, with_head, with_type};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
-use crate::http::outlet::{CHUNK, Outlet};
+use crate::http::outlet::Outlet;
+use crate::http::page::Page;
 use crate::http::query::Query;
 use crate::live::OpenProject;
 use crate::log::ReadQuery;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
-use td_engine::event::LogEvent;
 use td_engine::id::{DeviceId, ProjectId, Seq};
 use tokio::sync::oneshot;
 
 const DEFAULT_LIMIT: i64 = 1000;
 const MAX_LIMIT: i64 = 10_000;
-/// A page ends behind the event that passes this size.
-const PAGE_BYTES: usize = 8 * 1024 * 1024;
 /// Longest an empty answer is held: less than the 30 seconds after which clients give up.
 const LONGEST_WAIT: Duration = Duration::from_secs(25);
 
@@ -57,10 +54,8 @@ pub async fn pull(
     let (first, page) = oneshot::channel();
     let (head, outlet) = (open.log.head().seq, Outlet::new(accept::encoding(&headers), first));
     tokio::task::spawn_blocking(move || {
-        let mut page = Page::new(query, outlet);
-        let result = page.read(&open);
-        let last = page.last;
-        page.end(result, &open);
+        let page = Page::new(r#"{"events":["#, query.after, query.limit, outlet);
+        let last = page.write(|limit, each| open.log.read(&ReadQuery { limit, ..query }, each));
         if let Some(client) = client.filter(|_| last > Seq(0)) {
             app.control.saw_cursor(project.as_str(), &client, last);
         }
@@ -128,66 +123,5 @@ async fn wait_for_news(
             moved = head.changed() => if moved.is_err() { return Ok(()) },
             () = tokio::time::sleep_until(end) => return Ok(()),
         }
-    }
-}
-
-/// A page that is being written.
-struct Page {
-    query: ReadQuery,
-    buffer: Vec<u8>,
-    written: usize,
-    last: Seq,
-    cut: bool,
-    outlet: Outlet,
-}
-
-impl Page {
-    fn new(query: ReadQuery, outlet: Outlet) -> Self {
-        let (last, buffer) = (query.after, br#"{"events":["#.to_vec());
-        Self { query, buffer, written: 0, last, cut: false, outlet }
-    }
-
-    fn read(&mut self, open: &OpenProject) -> Result<usize, ApiError> {
-        let query = self.query.clone();
-        let mut broken = None;
-        let read = open.log.read(&query, &mut |event| match self.put(&event) {
-            Ok(flow) => flow,
-            Err(e) => {
-                broken = Some(e);
-                ControlFlow::Break(())
-            }
-        });
-        match broken {
-            Some(e) => Err(ApiError::internal("failed to query events", e)),
-            None => read.map_err(ApiError::from),
-        }
-    }
-
-    fn put(&mut self, event: &LogEvent) -> io::Result<ControlFlow<()>> {
-        if self.last > self.query.after {
-            self.buffer.push(b',');
-        }
-        let before = self.buffer.len();
-        serde_json::to_writer(&mut self.buffer, event)?;
-        self.written += self.buffer.len() - before;
-        self.last = event.seq;
-        if self.buffer.len() >= CHUNK && !self.outlet.take(&mut self.buffer)? {
-            return Ok(ControlFlow::Break(()));
-        }
-        self.cut = self.written >= PAGE_BYTES;
-        Ok(if self.cut { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    }
-
-    fn end(mut self, result: Result<usize, ApiError>, open: &OpenProject) {
-        let count = match result {
-            Ok(count) => count,
-            Err(e) => return self.outlet.fail(e),
-        };
-        // Not "the page is full", as the reference has it: that sends every client around once more for nothing (W15).
-        let full = self.cut || count == self.query.limit;
-        let has_more = full && self.last < open.log.head().seq;
-        // Writing into a vector does not fail.
-        let _ = writeln!(self.buffer, r#"],"last_server_seq":{},"has_more":{has_more}}}"#, self.last);
-        self.outlet.end(self.buffer);
     }
 }

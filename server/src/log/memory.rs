@@ -4,7 +4,7 @@
 //! survives being closed and opened again, and nothing survives the process.
 
 use super::place::{Rows, Taken, oversize, place};
-use super::{Clock, EventLog, Head, LogError, Logs, Outcome, ReadQuery, Ticket};
+use super::{Clock, EventLog, Head, HistoryQuery, LogError, Logs, Outcome, ReadQuery, Ticket};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,7 @@ use std::time::Duration;
 use td_engine::event::{LogEvent, NewEvent, Push};
 use td_engine::id::{ActionId, DeviceId, ProjectId, Seq, SessionId};
 use td_engine::payload::Payload;
+use td_engine::taxonomy::EntityType;
 use tokio::sync::{oneshot, watch};
 
 /// One log in memory.
@@ -26,6 +27,7 @@ struct State {
     /// In order of sequence.
     rows: Vec<LogEvent>,
     keys: HashMap<(DeviceId, String, ActionId), usize>,
+    entities: HashMap<(EntityType, String), Vec<usize>>,
     over: Option<LogError>,
 }
 
@@ -40,10 +42,7 @@ impl MemoryLog {
     }
 
     fn append_now(&self, push: &Push) -> Result<Vec<Outcome>, LogError> {
-        let mut state = self.lock();
-        if let Some(why) = &state.over {
-            return Err(why.clone());
-        }
+        let mut state = self.open()?;
         if let Some(why) = oversize(push) {
             return Err(LogError::Refused(why));
         }
@@ -58,6 +57,14 @@ impl MemoryLog {
         }
         self.head.send_replace(head);
         Ok(placed.outcomes)
+    }
+
+    fn open(&self) -> Result<MutexGuard<'_, State>, LogError> {
+        let state = self.lock();
+        match &state.over {
+            Some(why) => Err(why.clone()),
+            None => Ok(state),
+        }
     }
 
     // A panic between two updates of the state is not possible: `place` cannot fail here.
@@ -80,22 +87,26 @@ impl EventLog for MemoryLog {
         each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
     ) -> Result<usize, LogError> {
         let page: Vec<LogEvent> = {
-            let state = self.lock();
-            if let Some(why) = &state.over {
-                return Err(why.clone());
-            }
+            let state = self.open()?;
             let from = state.rows.partition_point(|row| row.seq <= query.after);
             let wanted = |row: &&LogEvent| query.exclude.as_ref() != Some(&row.device);
             state.rows.iter().skip(from).filter(wanted).take(query.limit).cloned().collect()
         };
-        let mut handed = 0;
-        for event in page {
-            handed += 1;
-            if each(event).is_break() {
-                break;
-            }
-        }
-        Ok(handed)
+        Ok(hand_over(page, each))
+    }
+
+    fn history(
+        &self,
+        query: &HistoryQuery,
+        each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        let page: Vec<LogEvent> = {
+            let state = self.open()?;
+            let entity = (query.entity_type.clone(), query.entity_id.clone());
+            let rows = state.entities.get(&entity).into_iter().flatten().map(|at| &state.rows[*at]);
+            rows.filter(|row| row.seq > query.after).take(query.limit).cloned().collect()
+        };
+        Ok(hand_over(page, each))
     }
 
     fn head(&self) -> Head {
@@ -105,6 +116,17 @@ impl EventLog for MemoryLog {
     fn watch(&self) -> watch::Receiver<Head> {
         self.head.subscribe()
     }
+}
+
+fn hand_over(page: Vec<LogEvent>, each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>) -> usize {
+    let mut handed = 0;
+    for event in page {
+        handed += 1;
+        if each(event).is_break() {
+            break;
+        }
+    }
+    handed
 }
 
 struct OfDevice<'a> {
@@ -128,7 +150,10 @@ impl Rows for OfDevice<'_> {
         }
         // A session is the push's own, which is not empty, or that one with a suffix.
         let Ok(session) = SessionId::new(session) else { return Ok(false) };
-        self.state.keys.insert(key, self.state.rows.len());
+        let at = self.state.rows.len();
+        self.state.keys.insert(key, at);
+        let entity = (event.entity_type.clone(), event.entity_id.clone());
+        self.state.entities.entry(entity).or_default().push(at);
         self.state.rows.push(LogEvent {
             seq,
             device: self.device.clone(),
@@ -189,10 +214,10 @@ impl Logs for MemoryLogs {
         let slot = logs.get_mut(project).ok_or(LogError::Missing)?;
         let closed = slot.lock().over.is_some();
         if closed {
-            let State { rows, keys, .. } = std::mem::take(&mut *slot.lock());
+            let state = State { over: None, ..std::mem::take(&mut *slot.lock()) };
             slot.end(LogError::Closed);
             let (clock, head) = (self.clock.clone(), slot.head());
-            let state = Mutex::new(State { rows, keys, over: None });
+            let state = Mutex::new(state);
             *slot = Arc::new(MemoryLog { clock, state, head: watch::Sender::new(head) });
         }
         Ok(slot.clone())

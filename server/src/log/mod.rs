@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use td_engine::event::{LogEvent, Push};
 use td_engine::id::{DeviceId, ProjectId, Seq};
+use td_engine::taxonomy::EntityType;
 use td_engine::time::ClientTime;
 use tokio::sync::{oneshot, watch};
 
@@ -72,10 +73,23 @@ pub struct Head {
 pub struct ReadQuery {
     /// Only events above this sequence.
     pub after: Seq,
-    /// At most so many events (1 to 10,000).
+    /// At most so many events.
     pub limit: usize,
     /// Leave out this device's events.
     pub exclude: Option<DeviceId>,
+}
+
+/// Which events of one entity to read.
+#[derive(Clone, Debug)]
+pub struct HistoryQuery {
+    /// Its kind.
+    pub entity_type: EntityType,
+    /// Which one.
+    pub entity_id: String,
+    /// Only events above this sequence.
+    pub after: Seq,
+    /// At most so many events.
+    pub limit: usize,
 }
 
 /// Why a log did not do what was asked. None of these leaves a partial effect.
@@ -145,6 +159,13 @@ pub trait EventLog: Send + Sync {
     fn read(
         &self,
         query: &ReadQuery,
+        each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
+    ) -> Result<usize, LogError>;
+
+    /// As [`read`](EventLog::read), of one entity. Costs what is handed over, however long the log is.
+    fn history(
+        &self,
+        query: &HistoryQuery,
         each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
     ) -> Result<usize, LogError>;
 

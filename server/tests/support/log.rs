@@ -8,7 +8,7 @@ use td_engine::id::{ActionId, DeviceId, Seq, SessionId};
 use td_engine::payload::Payload;
 use td_engine::taxonomy::{Action, Schema, TdSchema};
 use td_engine::time::ClientTime;
-use td_server::log::{Clock, EventLog, Head, LogError, MemoryLog, ReadQuery, Ticket};
+use td_server::log::{Clock, EventLog, Head, HistoryQuery, LogError, MemoryLog, ReadQuery, Ticket};
 use tokio::sync::watch;
 
 pub fn clock() -> Clock {
@@ -116,6 +116,13 @@ impl EventLog for Until<'_> {
         each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
     ) -> Result<usize, LogError> {
         self.0.read(query, each)
+    }
+    fn history(
+        &self,
+        query: &HistoryQuery,
+        each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        self.0.history(query, each)
     }
     fn head(&self) -> Head {
         Head { seq: self.1, ..self.0.head() }

@@ -67,6 +67,7 @@ macro_rules! law_tests {
             a_watcher_ends_with_the_newest_head,
             the_head_counts_what_is_stored_and_what_is_given_out,
             reads_start_after_stop_at_and_leave_out,
+            an_entity_has_its_own_history,
             events_come_back_as_they_were_pushed,
             a_log_is_made_once_and_never_by_opening,
             deleted_means_gone,

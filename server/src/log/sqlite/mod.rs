@@ -12,7 +12,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use super::{Clock, CommitGate, EventLog, Head, LogError, ReadQuery, Ticket};
+use super::{Clock, CommitGate, EventLog, Head, HistoryQuery, LogError, ReadQuery, Ticket};
 use reader::Readers;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use td_engine::event::{LogEvent, Push};
+use td_engine::id::DeviceId;
 use tokio::sync::{oneshot, watch};
 use writer::{Job, Writer};
 
@@ -205,7 +206,17 @@ impl EventLog for SqliteLog {
         query: &ReadQuery,
         each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
     ) -> Result<usize, LogError> {
-        self.readers.read(query, each)
+        let exclude = query.exclude.as_ref().map(DeviceId::as_str);
+        self.readers.read(reader::PAGE, (query.after.0, exclude, limit(query.limit)), each)
+    }
+
+    fn history(
+        &self,
+        query: &HistoryQuery,
+        each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        let of = (query.entity_type.as_str(), &query.entity_id, query.after.0, limit(query.limit));
+        self.readers.read(reader::HISTORY, of, each)
     }
 
     fn head(&self) -> Head {
@@ -221,6 +232,10 @@ impl Drop for SqliteLog {
     fn drop(&mut self) {
         self.close(LogError::Closed);
     }
+}
+
+fn limit(events: usize) -> i64 {
+    i64::try_from(events).unwrap_or(i64::MAX)
 }
 
 /// Locks what no panic can leave half changed.
