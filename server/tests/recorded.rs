@@ -16,6 +16,16 @@ const LATER: &[(&str, usize, usize, &str)] = &[
     ("01-basics", 11, 12, "the reference's old login"),
     ("01-basics", 14, 14, "admin routes"),
     ("05-projects-members-invitations", 32, 45, "invitations, and the membership that one of them gives"),
+    ("11-td-client", 1, 4, "device login"),
+    ("11-td-client", 16, 19, "device login"),
+    ("11-td-client", 367, 370, "device login"),
+];
+
+/// Keys that the logins of a recording give, and whose they are: as long as there is no device login.
+const LOGINS: &[(&str, &str, &str)] = &[
+    ("11-td-client", "api_key1", "alice"),
+    ("11-td-client", "api_key2", "bob"),
+    ("11-td-client", "api_key3", "carol"),
 ];
 
 #[test]
@@ -38,6 +48,11 @@ fn the_recorded_limits_match() {
     play("10-rate-limits", include_str!("recorded/10-rate-limits.jsonl"));
 }
 
+#[test]
+fn what_the_stock_client_was_recorded_to_send_and_get_matches() {
+    play("11-td-client", include_str!("recorded/11-td-client.jsonl"));
+}
+
 /// A server with the settings of the recording: limits out of the way, unless its first line says otherwise.
 fn server_for(recording: &str) -> Server {
     let header: Value = serde_json::from_str(recording.lines().next().expect("a header")).expect("json");
@@ -54,6 +69,9 @@ fn play(name: &str, recording: &str) {
     let mut holes = Holes(BTreeMap::new());
     for who in ["root", "alice", "bob", "carol"] {
         let (key, user) = server.key(who);
+        for (_, name, _) in LOGINS.iter().filter(|(file, _, whose)| *file == name && *whose == who) {
+            holes.0.insert((*name).into(), key.clone());
+        }
         holes.0.insert(format!("key:{who}"), key);
         holes.0.insert(format!("user:{who}"), user);
     }

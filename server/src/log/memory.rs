@@ -3,16 +3,16 @@
 //! Duty: keep the same laws as the SQLite backend, with "on disk" meaning "in the [`MemoryLogs`] that made it": a log
 //! survives being closed and opened again, and nothing survives the process.
 
-use super::place::{Rows, Taken, oversize, place};
+use super::place::{Earlier, Rows, Taken, oversize, place};
 use super::{Clock, EventLog, Head, HistoryQuery, LogError, Logs, Outcome, ReadQuery, Ticket};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use td_engine::event::{LogEvent, NewEvent, Push};
 use td_engine::id::{ActionId, DeviceId, ProjectId, Seq, SessionId};
 use td_engine::payload::Payload;
-use td_engine::taxonomy::EntityType;
+use td_engine::taxonomy::{EntityType, TdSchema};
 use tokio::sync::{oneshot, watch};
 
 /// One log in memory.
@@ -28,6 +28,8 @@ struct State {
     rows: Vec<LogEvent>,
     keys: HashMap<(DeviceId, String, ActionId), usize>,
     entities: HashMap<(EntityType, String), Vec<usize>>,
+    late: BTreeSet<Seq>,
+    late_of: HashSet<(DeviceId, EntityType, String)>,
     over: Option<LogError>,
 }
 
@@ -48,7 +50,7 @@ impl MemoryLog {
         }
         let mut head = *self.head.borrow();
         let mut rows = OfDevice { state: &mut state, device: &push.device };
-        let Ok(placed) = place(push, head.allocated, &mut rows);
+        let Ok(placed) = place(push, head.allocated, &TdSchema, &mut rows);
         head.allocated = placed.allocated;
         head.count += placed.stored;
         if let Some(newest) = placed.newest {
@@ -89,7 +91,9 @@ impl EventLog for MemoryLog {
         let page: Vec<LogEvent> = {
             let state = self.open()?;
             let from = state.rows.partition_point(|row| row.seq <= query.after);
-            let wanted = |row: &&LogEvent| query.exclude.as_ref() != Some(&row.device);
+            let wanted = |row: &&LogEvent| {
+                query.exclude.as_ref() != Some(&row.device) || state.late.contains(&row.seq)
+            };
             state.rows.iter().skip(from).filter(wanted).take(query.limit).cloned().collect()
         };
         Ok(hand_over(page, each))
@@ -132,6 +136,12 @@ fn hand_over(page: Vec<LogEvent>, each: &mut dyn FnMut(LogEvent) -> ControlFlow<
 struct OfDevice<'a> {
     state: &'a mut State,
     device: &'a DeviceId,
+}
+
+impl OfDevice<'_> {
+    fn of(&self, event: &NewEvent) -> (DeviceId, EntityType, String) {
+        (self.device.clone(), event.entity_type.clone(), event.entity_id.clone())
+    }
 }
 
 impl Rows for OfDevice<'_> {
@@ -178,6 +188,39 @@ impl Rows for OfDevice<'_> {
             entity_id: row.entity_id.clone(),
             payload: row.payload.clone(),
         }))
+    }
+
+    fn is_marked(&mut self, event: &NewEvent) -> Result<bool, Self::Error> {
+        Ok(self.state.late_of.contains(&self.of(event)))
+    }
+
+    fn before(
+        &mut self,
+        event: &NewEvent,
+        seq: Seq,
+        each: &mut dyn FnMut(Earlier) -> ControlFlow<()>,
+    ) -> Result<(), Self::Error> {
+        let entity = (event.entity_type.clone(), event.entity_id.clone());
+        let rows = self.state.entities.get(&entity).into_iter().flatten().rev();
+        for row in rows.map(|at| &self.state.rows[*at]).filter(|row| row.seq < seq) {
+            let earlier = Earlier {
+                is_own: row.device == *self.device,
+                action: row.action.clone(),
+                payload: row.payload.clone(),
+                client_time: row.client_time,
+            };
+            if each(earlier).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn mark(&mut self, event: &NewEvent, seq: Seq) -> Result<(), Self::Error> {
+        let of = self.of(event);
+        self.state.late_of.insert(of);
+        self.state.late.insert(seq);
+        Ok(())
     }
 }
 

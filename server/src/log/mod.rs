@@ -6,6 +6,7 @@
 //! (hence `tests/faultfs`).
 
 mod gate;
+mod late;
 mod memory;
 mod place;
 mod projects;
@@ -75,7 +76,7 @@ pub struct ReadQuery {
     pub after: Seq,
     /// At most so many events.
     pub limit: usize,
-    /// Leave out this device's events.
+    /// Leave out this device's events, but for its late ones.
     pub exclude: Option<DeviceId>,
 }
 
@@ -146,6 +147,9 @@ pub type Ticket = oneshot::Receiver<Result<Vec<Outcome>, LogError>>;
 /// 5. One failing push does not take its neighbours in the same commit with it.
 /// 6. A watcher always ends with the newest head, though it may see some heads twice or not at all.
 /// 7. Deleted means gone, also after a restart.
+/// 8. A device that leaves out its own events gets its late ones: from the first event of it on an entity that did not
+///    know what another device had changed there, every event of it on this entity but creates. What is late is decided
+///    in the commit and never changes.
 ///
 /// [`append`](EventLog::append), [`head`](EventLog::head) and [`watch`](EventLog::watch) may be called from async code;
 /// [`read`](EventLog::read) blocks. Whoever holds the `Arc` keeps the log open, so a watcher holds it too: the channel

@@ -6,6 +6,7 @@
 //! Danger: the file is shared with the reference. Names, types and value forms are a contract (server-protocol 6.3, 6.5).
 
 mod file;
+mod late;
 mod reader;
 mod writer;
 
@@ -13,6 +14,7 @@ mod writer;
 mod tests;
 
 use super::{Clock, CommitGate, EventLog, Head, HistoryQuery, LogError, ReadQuery, Ticket};
+use late::HasMarks;
 use reader::Readers;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -23,6 +25,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use td_engine::event::{LogEvent, Push};
 use td_engine::id::DeviceId;
+use td_engine::taxonomy::{Schema, TdSchema};
 use tokio::sync::{oneshot, watch};
 use writer::{Job, Writer};
 
@@ -76,6 +79,8 @@ pub struct Options {
     pub gate: Arc<CommitGate>,
     /// Shared with all other logs of the server.
     pub counters: Arc<Counters>,
+    /// What events mean, as far as the log has to know it: which of its own events a device must get back.
+    pub schema: Arc<dyn Schema>,
     /// A SQLite VFS other than the default, by name. The crash tests put a disk that loses writes under the log.
     pub vfs: Option<String>,
 }
@@ -89,6 +94,7 @@ impl Options {
             checkpoint: CheckpointPolicy::default(),
             gate: Arc::default(),
             counters: Arc::default(),
+            schema: Arc::new(TdSchema),
             vfs: None,
         }
     }
@@ -141,6 +147,7 @@ pub struct SqliteLog {
     writer: Mutex<Option<JoinHandle<()>>>,
     head: watch::Receiver<Head>,
     readers: Readers,
+    late: HasMarks,
 }
 
 impl SqliteLog {
@@ -154,14 +161,15 @@ impl SqliteLog {
         let path: Arc<PathBuf> = Arc::new(path.to_owned());
         let readers = Readers::new(path.clone(), options.vfs.clone());
         let (head_in, head) = watch::channel(Head::default());
-        let writer = Writer::open(path, options, head_in)?;
+        let late = HasMarks::default();
+        let writer = Writer::open(path, options, head_in, late.clone())?;
         let (queue, jobs) = std::sync::mpsc::sync_channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("log-writer".into())
             .spawn(move || writer.run(&jobs))
             .map_err(|e| LogError::Storage(format!("no thread for the writer: {e}")))?;
         let (queue, writer) = (RwLock::new(Ok(queue)), Mutex::new(Some(thread)));
-        Ok(Self { queue, queued: Arc::default(), writer, head, readers })
+        Ok(Self { queue, queued: Arc::default(), writer, head, readers, late })
     }
 
     /// Refuses further pushes and reads with `why`, lets the writer commit and answer what is queued, and closes the
@@ -207,7 +215,8 @@ impl EventLog for SqliteLog {
         each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
     ) -> Result<usize, LogError> {
         let exclude = query.exclude.as_ref().map(DeviceId::as_str);
-        self.readers.read(reader::PAGE, (query.after.0, exclude, limit(query.limit)), each)
+        let page = if exclude.is_some() && self.late.get() { reader::PAGE_WITH_LATE } else { reader::PAGE };
+        self.readers.read(page, (query.after.0, exclude, limit(query.limit)), each)
     }
 
     fn history(

@@ -27,6 +27,12 @@ pub(super) const PAGE: &str = "SELECT server_seq, device_id, session_id, client_
                                entity_id, payload, client_timestamp FROM events \
                                WHERE server_seq > ?1 AND (?2 IS NULL OR device_id <> ?2) \
                                ORDER BY server_seq LIMIT ?3";
+/// The same, with the late events of the device.
+pub(super) const PAGE_WITH_LATE: &str = "SELECT server_seq, device_id, session_id, client_action_id, action_type, \
+                                         entity_type, entity_id, payload, client_timestamp FROM events \
+                                         WHERE server_seq > ?1 AND (?2 IS NULL OR device_id <> ?2 OR EXISTS \
+                                         (SELECT 1 FROM tdsync_late AS l WHERE l.server_seq = events.server_seq)) \
+                                         ORDER BY server_seq LIMIT ?3";
 /// Of an entity, after a sequence, so many. The index on entities ends with the sequence.
 pub(super) const HISTORY: &str = "SELECT server_seq, device_id, session_id, client_action_id, action_type, \
                                   entity_type, entity_id, payload, client_timestamp FROM events \
