@@ -8,6 +8,7 @@
 
 mod backup;
 mod office;
+mod quarantine;
 mod reach;
 mod socket;
 
@@ -90,6 +91,20 @@ pub enum Request {
     BackupExport {
         /// Absolute folder.
         to: PathBuf,
+    },
+    /// Shows the events of a project that did not simply apply.
+    QuarantineList {
+        /// Id, slug or name.
+        project: String,
+        /// Only those above this sequence.
+        after: i64,
+        /// At most so many.
+        limit: usize,
+    },
+    /// Builds a project's live view again from its log.
+    QuarantineReplay {
+        /// Id, slug or name.
+        project: String,
     },
     /// What only a running server knows, for the doctor.
     Standing,

@@ -1,6 +1,6 @@
 //! Answers requests over an open control store.
 
-use super::{AdminError, Reply, Request, Turn, backup};
+use super::{AdminError, Reply, Request, Turn, backup, quarantine};
 use crate::auth::{Role, Scopes};
 use crate::clock::later;
 use crate::config::Config;
@@ -14,6 +14,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use td_engine::id::Seq;
 
 /// Longest life of an enrolment link: a day. A link is a password in a chat window.
 const LONGEST_TTL: u64 = 86_400;
@@ -53,7 +54,7 @@ impl Office {
         }
     }
 
-    fn config(&self) -> &Config {
+    pub(super) fn config(&self) -> &Config {
         match self {
             Self::Server(app) => &app.config,
             Self::Alone(alone) => &alone.config,
@@ -95,6 +96,10 @@ impl Office {
             Request::EnrollList => self.enrolments(),
             Request::Maintenance { turn } => self.maintenance(*turn),
             Request::BackupExport { to } => self.backup(to),
+            Request::QuarantineList { project, after, limit } => {
+                quarantine::list(self, &self.project(project)?, Seq(*after), *limit)
+            }
+            Request::QuarantineReplay { project } => quarantine::replay(self, &self.project(project)?),
             Request::Standing => self.standing(),
         }
     }
@@ -306,7 +311,7 @@ impl Office {
             .into_iter()
             .map(|p| {
                 json!({"project": p.project, "applied": p.applied, "head": p.head.seq,
-                    "skipped": p.recorded.skipped, "conflicts": p.recorded.conflicts})
+                    "recorded": p.recorded})
             })
             .collect();
         Ok(Reply { text: String::new(), json: json!({"maintenance": app.gate.is_closed(), "projects": lag}) })

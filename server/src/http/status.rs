@@ -21,6 +21,10 @@ use td_engine::id::Seq;
 
 /// How long a digest waits for the live view to reach the head.
 const CATCH_UP: Duration = Duration::from_secs(10);
+/// What the live view recorded so far: events without effect, of those the ones that cannot have any, losing sides.
+const SKIPPED: HeaderName = HeaderName::from_static("x-td-skipped");
+const QUARANTINED: HeaderName = HeaderName::from_static("x-td-quarantined");
+const CONFLICTS: HeaderName = HeaderName::from_static("x-td-conflicts");
 /// The sequence nearest to the one asked for that has a digest.
 const NEAREST: HeaderName = HeaderName::from_static("x-td-digest-seq");
 
@@ -31,12 +35,19 @@ pub async fn status(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let project = caller.in_project(&app, &id, Role::Reader).await?;
-    let head = app.projects.open(&project).await?.log.head();
+    let open = app.projects.open(&project).await?;
+    let (head, recorded) = (open.log.head(), open.recorded());
     let mut body = json!({"event_count": head.count, "last_server_seq": head.seq});
     if let Some(time) = head.last_time.filter(|_| head.count > 0) {
         body["last_event_time"] = time.rfc3339s_utc().into();
     }
-    Ok(with_head(json(StatusCode::OK, &body), head.seq))
+    let mut response = with_head(json(StatusCode::OK, &body), head.seq);
+    for (name, count) in
+        [(SKIPPED, recorded.skipped), (QUARANTINED, recorded.quarantined), (CONFLICTS, recorded.conflicts)]
+    {
+        response.headers_mut().insert(name, count.into());
+    }
+    Ok(response)
 }
 
 /// GET `…/sync/digest`: at the head, or with `?seq=N` at a kept snapshot.

@@ -180,15 +180,16 @@ impl OpenProject {
         }
     }
 
-    /// Builds the live view again from the log's beginning, and throws away the snapshots that were made before. For an
-    /// operator; blocks until it is done.
+    /// Builds the live view again from the log's beginning, and throws away the snapshots that were made before. Blocks
+    /// until it is done; whoever asks for the state meanwhile is told to come back.
     pub fn build_again(&self) -> Result<(), LiveError> {
-        let mut view = lock(&self.view);
-        view.discard()?;
-        view.catch_up(&*self.log)?;
-        *lock(&self.recorded) = view.recorded();
+        {
+            let mut view = lock(&self.view);
+            view.discard()?;
+            self.applied.send_replace(NOT_YET);
+        }
         *lock(&self.digest) = None;
         self.shelf.clear();
-        Ok(())
+        self.catch_up()
     }
 }

@@ -83,6 +83,8 @@ impl StateDigest {
 pub struct Recorded {
     /// Events, or parts of events, without effect (law 7).
     pub skipped: i64,
+    /// Of those, events that can have no effect on any state that this program knows.
+    pub quarantined: i64,
     /// Losing sides that are kept (law 8).
     pub conflicts: i64,
 }
@@ -93,12 +95,16 @@ impl Recorded {
         let count = |sql: &str| db.conn().prepare_cached(sql)?.query_row([seq.0], |r| r.get(0));
         Ok(Self {
             skipped: count("SELECT COUNT(*) FROM sync_skipped_events WHERE server_seq > ?1")?,
+            quarantined: count(
+                "SELECT COUNT(*) FROM sync_skipped_events WHERE server_seq > ?1 AND +reason = 'quarantined'",
+            )?,
             conflicts: count("SELECT COUNT(*) FROM tdsync_conflict WHERE winner_seq > ?1")?,
         })
     }
 
     fn add(&mut self, more: Self) {
         self.skipped += more.skipped;
+        self.quarantined += more.quarantined;
         self.conflicts += more.conflicts;
     }
 }
