@@ -15,7 +15,7 @@ pub use kept::Kept;
 pub use name::{Name, Version};
 pub use refresh::{FAR_BEHIND, fresh};
 pub use shelf::{Shelf, Shelves};
-pub use store::{Blob, BlobStore, Folder};
+pub use store::{Blob, BlobStore, Files, Folder};
 
 use crate::live::LiveError;
 use crate::log::EventLog;

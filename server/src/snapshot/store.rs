@@ -1,12 +1,14 @@
 //! Where the finished snapshots of one project are kept.
 //!
 //! Duty: a file is made at a workplace and becomes visible whole, under its name, or not at all.
-//! Danger: a rename that is on disk before the content is. [`BlobStore::publish`] syncs content, then name.
+//! Danger: a rename that is on disk before the content is. [`Folder::publish`] syncs content, then name; the crash tests
+//! run it on a disk that forgets.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use td_engine::db::Place;
 
 /// Ending of a file that is being made.
@@ -41,23 +43,106 @@ pub trait BlobStore: Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
 }
 
+/// What a [`Folder`] asks of a filesystem.
+pub trait Files: Send + Sync {
+    /// Where SQLite finds a file.
+    fn place(&self, path: &Path) -> Place;
+    /// Names in a folder; none where there is no folder.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// Makes a folder in one that exists, unless it is there.
+    fn make_dir(&self, dir: &Path) -> io::Result<()>;
+    /// A new file with another one's content.
+    fn copy(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// A new file, or an old one emptied.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Write>>;
+    /// Makes a file's content durable.
+    fn sync(&self, path: &Path) -> io::Result<()>;
+    /// Gives a file another name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes a folder's names durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Opens a file for reading.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Blob>>;
+    /// Removes a file; one that is not there is fine.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+}
+
 /// A folder. Its parent must exist, or nothing is made: a deleted project must not get a folder back.
-pub struct Folder(PathBuf);
+pub struct Folder {
+    path: PathBuf,
+    files: Arc<dyn Files>,
+}
 
 impl Folder {
     /// At a path that may not exist yet.
     pub fn new(path: PathBuf) -> Self {
-        Self(path)
+        Self::on(Arc::new(System), path)
+    }
+
+    /// On another filesystem than the system's.
+    pub fn on(files: Arc<dyn Files>, path: PathBuf) -> Self {
+        Self { path, files }
     }
 
     fn half(&self, work: &str) -> PathBuf {
-        self.0.join(format!("{work}{HALF}"))
+        self.path.join(format!("{work}{HALF}"))
     }
 }
 
 impl BlobStore for Folder {
     fn list(&self) -> io::Result<Vec<String>> {
-        let entries = match fs::read_dir(&self.0) {
+        self.files.list(&self.path)
+    }
+
+    fn workplace(&self, work: &str) -> io::Result<Place> {
+        self.files.make_dir(&self.path)?;
+        let half = self.half(work);
+        for beside in ["", "-journal", "-wal", "-shm"] {
+            let mut name = half.as_os_str().to_os_string();
+            name.push(beside);
+            self.files.remove(Path::new(&name))?;
+        }
+        Ok(self.files.place(&half))
+    }
+
+    fn start_from(&self, from: &str, work: &str) -> io::Result<()> {
+        self.files.copy(&self.path.join(from), &self.half(work))
+    }
+
+    fn write(&self, work: &str) -> io::Result<Box<dyn Write>> {
+        Ok(Box::new(BufWriter::with_capacity(256 * 1024, self.files.create(&self.half(work))?)))
+    }
+
+    fn publish(&self, work: &str, name: &str) -> io::Result<()> {
+        let half = self.half(work);
+        self.files.sync(&half)?;
+        self.files.rename(&half, &self.path.join(name))?;
+        self.files.sync_dir(&self.path)
+    }
+
+    fn place(&self, name: &str) -> Place {
+        self.files.place(&self.path.join(name))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn Blob>> {
+        self.files.open(&self.path.join(name))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.files.remove(&self.path.join(name))
+    }
+}
+
+/// The system's filesystem.
+struct System;
+
+impl Files for System {
+    fn place(&self, path: &Path) -> Place {
+        Place::new(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(dir) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other?,
         };
@@ -65,42 +150,40 @@ impl BlobStore for Folder {
         entries.filter_map(|e| e.map(|e| e.file_name().into_string().ok()).transpose()).collect()
     }
 
-    fn workplace(&self, work: &str) -> io::Result<Place> {
-        match fs::create_dir(&self.0) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-            _ => {}
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        match fs::create_dir(dir) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+            _ => Ok(()),
         }
-        let place = Place::new(self.half(work));
-        place.remove()?;
-        Ok(place)
     }
 
-    fn start_from(&self, from: &str, work: &str) -> io::Result<()> {
+    fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
         // The kernel copies, or shares the blocks where the filesystem can.
-        fs::copy(self.0.join(from), self.half(work)).map(drop)
+        fs::copy(from, to).map(drop)
     }
 
-    fn write(&self, work: &str) -> io::Result<Box<dyn Write>> {
-        Ok(Box::new(BufWriter::with_capacity(256 * 1024, File::create(self.half(work))?)))
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Write>> {
+        Ok(Box::new(File::create(path)?))
     }
 
-    fn publish(&self, work: &str, name: &str) -> io::Result<()> {
-        let half = self.half(work);
-        File::open(&half)?.sync_all()?;
-        fs::rename(&half, self.0.join(name))?;
-        sync_dir(&self.0)
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
     }
 
-    fn place(&self, name: &str) -> Place {
-        Place::new(self.0.join(name))
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
     }
 
-    fn open(&self, name: &str) -> io::Result<Box<dyn Blob>> {
-        Ok(Box::new(File::open(self.0.join(name))?))
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        sync_dir(dir)
     }
 
-    fn remove(&self, name: &str) -> io::Result<()> {
-        match fs::remove_file(self.0.join(name)) {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Blob>> {
+        Ok(Box::new(File::open(path)?))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => Ok(()),
         }
