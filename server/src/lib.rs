@@ -19,6 +19,7 @@ pub mod logging;
 pub mod mail;
 pub mod maintenance;
 pub mod resolve;
+pub mod packing;
 pub mod secret;
 pub mod server;
 pub mod snapshot;
