@@ -11,10 +11,8 @@ use support::Server;
 use support::wire::{Answer, Ask};
 
 /// Exchanges with routes that come with a later issue: first and last number.
-const LATER: &[(&str, usize, usize, &str)] = &[
-    ("01-basics", 3, 3, "metrics"),
-    ("01-basics", 14, 14, "admin routes"),
-];
+const LATER: &[(&str, usize, usize, &str)] =
+    &[("01-basics", 3, 3, "metrics"), ("01-basics", 14, 14, "admin routes")];
 
 #[test]
 fn the_recorded_basics_match() {

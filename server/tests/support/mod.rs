@@ -2,8 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its share")]
 
-pub mod tls;
 pub mod log;
+pub mod tls;
 pub mod wire;
 
 use serde_json::{Value, json};
