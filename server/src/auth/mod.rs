@@ -174,10 +174,21 @@ pub fn project_scope(caller: &Principal) -> Result<(), Refusal> {
     Err(Refusal::Forbidden("insufficient_scope", message.into()))
 }
 
-/// What a token is let through to: reading, and pushing events. Everything else is for people.
+/// What a token is let through to, as a list of what it may: its projects, their events and what follows from them.
+/// Everything else is for people, the addresses of other members included.
 pub fn token_gate(caller: &Principal, method: &str, path: &str) -> Result<(), Refusal> {
+    if caller.grants.is_none() {
+        return Ok(());
+    }
     let reads = ["GET", "HEAD"].contains(&method);
-    if caller.grants.is_none() || reads || path.ends_with("/sync/push") {
+    let inside = path.strip_prefix("/v1/projects/").map(|rest| rest.split_once('/').map_or("", |(_, r)| r));
+    let may = match inside {
+        Some("sync/push") => method == "POST",
+        Some("" | "events") => reads,
+        Some(rest) => reads && (rest.starts_with("sync/") || rest.starts_with("history/")),
+        None => reads && ["/v1/projects", "/v1/keys/current"].contains(&path),
+    };
+    if may {
         return Ok(());
     }
     let message = "a token may read and push events, nothing else";
@@ -244,8 +255,21 @@ mod tests {
         ] {
             assert_eq!(token.role_in(project, member), role, "{project} {member:?}");
         }
-        assert!(token_gate(&token, "POST", "/v1/projects/p/sync/push").is_ok());
-        assert!(token_gate(&token, "PATCH", "/v1/projects/p").is_err());
+        for (method, path, may) in [
+            ("POST", "/v1/projects/p/sync/push", true),
+            ("GET", "/v1/projects/p/sync/pull", true),
+            ("GET", "/v1/projects/p/history/issues/td-1", true),
+            ("GET", "/v1/projects/p/events", true),
+            ("GET", "/v1/projects/p", true),
+            ("GET", "/v1/projects", true),
+            ("PATCH", "/v1/projects/p", false),
+            ("GET", "/v1/projects/p/members", false),
+            ("GET", "/v1/invitations", false),
+            ("GET", "/v1/keys", false),
+            ("GET", "/v1/admin/users", false),
+        ] {
+            assert_eq!(token_gate(&token, method, path).is_ok(), may, "{method} {path}");
+        }
         let person = Principal { grants: None, ..token };
         assert_eq!(person.role_in("d", Some(Role::Owner)), Some(Role::Owner));
         assert!(token_gate(&person, "PATCH", "/v1/projects/p").is_ok());
