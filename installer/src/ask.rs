@@ -3,9 +3,9 @@
 //! Invariant: without a terminal and without `--yes` every missing answer is named at once and nothing was touched. What
 //! was answered at a terminal is saved after each answer, so that a Ctrl-C in the last question keeps the others.
 
-use crate::Failure;
 use crate::cli::SetupWords;
 use crate::context::Context;
+use crate::{Failure, say};
 use dialoguer::Input;
 use std::io::IsTerminal as _;
 use td_deploy::error::{Remedy, StepError};
@@ -100,10 +100,10 @@ pub fn shown(answer: &Answer) -> String {
 }
 
 fn prompt(question: &'static Question, detected: Option<&Detected>) -> Result<Answer, Failure> {
-    eprintln!("\n{}", question.help);
+    say::aside(format!("\n{}\n", question.help));
     let mut input = Input::<String>::new().with_prompt(question.prompt);
     if let Some(detected) = detected {
-        eprintln!("Suggested because: {}", detected.reason);
+        say::aside(format!("Suggested because: {}\n", detected.reason));
         input = input.default(shown(&detected.answer));
     }
     let input = input.validate_with(|text: &String| (question.parse)(text).map(drop));

@@ -3,10 +3,17 @@
 //! Duty: words, questions, screens and exit codes. Nothing is decided here about a host.
 //! Invariant: every verb has `--json`, works without a terminal, and ends with a code of `td_deploy::exit::Exit`.
 
+#![deny(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "they panic when the reader goes away: see `say`"
+)]
+
 mod ask;
 mod cli;
 mod context;
 mod render;
+mod say;
 mod verbs;
 
 use clap::Parser as _;

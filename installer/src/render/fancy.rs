@@ -4,6 +4,7 @@ use super::{Renderer, remark, waiting, word};
 use console::style;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::time::Duration;
 use td_deploy::event::{Event, EventBody, StepResult};
 
@@ -78,7 +79,8 @@ impl Renderer for Fancy {
             }
             EventBody::RunFinished { summary, .. } => {
                 self.bar.finish_and_clear();
-                println!("{summary}");
+                // A run does not end because nobody looks any more.
+                let _ = writeln!(std::io::stdout(), "{summary}");
             }
             _ => {}
         }

@@ -2,8 +2,9 @@
 
 use crate::cli::ExplainWords;
 use crate::context::{Context, Output};
-use crate::{Failure, Verdict};
+use crate::{Failure, Verdict, say};
 use serde_json::json;
+use std::fmt::Write as _;
 use td_deploy::error::{Remedy, StepError};
 use td_deploy::exit::Exit;
 use td_deploy::step::{AnyStep, Kind};
@@ -32,18 +33,20 @@ pub fn run(context: &Context, words: &ExplainWords) -> Verdict {
                 "manual": step.manual(&context.answers),
             })
         };
-        println!("{}", json!(steps.iter().map(line).collect::<Vec<_>>()));
+        say::out(format!("{}\n", json!(steps.iter().map(line).collect::<Vec<_>>())))?;
         return Ok(Exit::Done.code());
     }
+    let mut text = String::new();
     for step in steps {
-        println!("{:<20} {}", step.key().as_str(), step.title());
+        let _ = writeln!(text, "{:<20} {}", step.key().as_str(), step.title());
         for line in wrapped(step.why(), 58) {
-            println!("{:<20} {line}", "");
+            let _ = writeln!(text, "{:<20} {line}", "");
         }
         for line in step.manual(&context.answers) {
-            println!("{:<20} by hand: {}", "", line.0);
+            let _ = writeln!(text, "{:<20} by hand: {}", "", line.0);
         }
     }
+    say::out(text)?;
     Ok(Exit::Done.code())
 }
 

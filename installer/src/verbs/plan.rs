@@ -3,7 +3,7 @@
 use super::{run, setup, summary};
 use crate::cli::{ApplyWords, PlanWords};
 use crate::context::{Context, Output};
-use crate::{Failure, Verdict, ask};
+use crate::{Failure, Verdict, ask, say};
 use dialoguer::Confirm;
 use serde::{Deserialize, Serialize};
 use td_deploy::engine::{OnFailure, Plan};
@@ -30,14 +30,14 @@ pub fn plan(context: &mut Context, words: &PlanWords) -> Verdict {
         std::fs::write(file, text).map_err(|error| file_failure(file, &error))?;
     }
     if context.output == Output::Json {
-        println!("{}", serde_json::json!(plan));
+        say::out(format!("{}\n", serde_json::json!(plan)))?;
     } else {
-        print!("{}", setup::lines(&plan));
-        println!(
-            "{} of {} steps have something to do; nothing was changed",
+        say::out(format!(
+            "{}{} of {} steps have something to do; nothing was changed\n",
+            setup::lines(&plan),
             plan.pending(),
             plan.steps.len()
-        );
+        ))?;
         for refusal in plan.refusals() {
             crate::render::failure(false, &refusal);
         }
@@ -57,7 +57,7 @@ pub fn apply(context: &mut Context, words: &ApplyWords, yes: bool) -> Verdict {
     if !drift.is_empty() {
         let lines: Vec<_> = drift.iter().map(|drift| drift.key.clone()).collect();
         if context.output != Output::Json {
-            eprintln!("Something changed since the plan was made: {}", lines.join(", "));
+            say::aside(format!("Something changed since the plan was made: {}\n", lines.join(", ")));
         }
         let go = yes
             || (ask::interactive(yes)
@@ -79,7 +79,7 @@ pub fn apply(context: &mut Context, words: &ApplyWords, yes: bool) -> Verdict {
     });
     if report.exit == Exit::Done {
         setup::reload(context)?;
-        summary::print(context, report.changed > 0);
+        summary::print(context, report.changed > 0)?;
     }
     Ok(report.exit.code())
 }

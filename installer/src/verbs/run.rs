@@ -1,7 +1,7 @@
 //! Running the engine with somebody watching.
 
 use crate::context::{Context, Output};
-use crate::render;
+use crate::{render, say};
 use td_deploy::engine::{Report, Setup};
 use td_deploy::exit::Exit;
 use td_deploy::step::AnyStep;
@@ -37,9 +37,9 @@ fn tell(context: &Context, report: &Report) {
         return;
     }
     if let Some(journal) = &report.journal {
-        eprintln!("the log of this run: {}", journal.display());
+        say::aside(format!("the log of this run: {}\n", journal.display()));
     }
     if matches!(report.exit, Exit::Failed | Exit::Stopped) {
-        eprintln!("continue with:       td-sync-setup");
+        say::aside("continue with:       td-sync-setup\n");
     }
 }

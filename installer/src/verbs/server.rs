@@ -3,7 +3,7 @@
 use super::run;
 use crate::cli::LogWords;
 use crate::context::{Context, Output};
-use crate::{Failure, Verdict};
+use crate::{Failure, Verdict, say};
 use serde_json::json;
 use std::path::Path;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub fn start(context: &mut Context) -> Verdict {
     let report =
         run::watched(context, &only, |engine| engine.apply(context.answers.clone(), OnFailure::Keep));
     if report.exit == Exit::Done && context.output != Output::Json {
-        println!("the server is well on {}", places.url);
+        say::out(format!("the server is well on {}\n", places.url))?;
     }
     Ok(report.exit.code())
 }
@@ -39,7 +39,10 @@ pub fn stop(context: &Context) -> Verdict {
     let control = Control::new(&places.supervisor);
     let ran = control.anybody_lives();
     if ran && context.output != Output::Json {
-        println!("stopping; open requests are answered first (at most {} s)", STOP_LIMIT.as_secs());
+        say::out(format!(
+            "stopping; open requests are answered first (at most {} s)\n",
+            STOP_LIMIT.as_secs()
+        ))?;
     }
     control.stop(STOP_LIMIT).map_err(|error| {
         let remedy = Remedy::run("see what it is doing", "td-sync-setup logs");
@@ -48,11 +51,11 @@ pub fn stop(context: &Context) -> Verdict {
             StepError::new("E-STOP", error.to_string(), "the server may still run", remedy),
         )
     })?;
-    match context.output {
-        Output::Json => println!("{}", json!({ "stopped": true, "ran": ran })),
-        _ if ran => println!("stopped; start it again with: td-sync-setup start"),
-        _ => println!("nothing was running"),
-    }
+    say::out(match context.output {
+        Output::Json => format!("{}\n", json!({ "stopped": true, "ran": ran })),
+        _ if ran => "stopped; start it again with: td-sync-setup start\n".to_owned(),
+        _ => "nothing was running\n".to_owned(),
+    })?;
     Ok(Exit::Done.code())
 }
 
@@ -66,12 +69,9 @@ pub fn logs(context: &Context, words: &LogWords) -> Verdict {
     };
     let lines = tail(&path, words.lines).map_err(|_| not_set_up())?;
     if context.output == Output::Json {
-        println!("{}", json!({ "log": path, "lines": lines }));
+        say::out(format!("{}\n", json!({ "log": path, "lines": lines })))?;
     } else {
-        println!("{}:", path.display());
-        for line in lines {
-            println!("{line}");
-        }
+        say::out(format!("{}:\n{}\n", path.display(), lines.join("\n")))?;
     }
     Ok(Exit::Done.code())
 }

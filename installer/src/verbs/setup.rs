@@ -5,7 +5,7 @@ use super::{run, summary};
 
 use crate::cli::SetupWords;
 use crate::context::{Context, Output};
-use crate::{Failure, Verdict, ask};
+use crate::{Failure, Verdict, ask, say};
 use dialoguer::Confirm;
 use std::fmt::Write as _;
 use td_deploy::engine::{OnFailure, Plan};
@@ -20,10 +20,11 @@ pub fn run(context: &mut Context, words: &SetupWords, yes: bool) -> Verdict {
     context.watch_signals()?;
     let asked = ask::complete(context, words, yes)?;
     if context.output != Output::Json && !asked.new.is_empty() && !ask::interactive(yes) {
-        println!("Chosen, because nothing else was said:");
+        let mut text = "Chosen, because nothing else was said:\n".to_owned();
         for (question, answer, reason) in &asked.new {
-            println!("  --{:<9} {}  ({reason})", question.flag, ask::shown(answer));
+            let _ = writeln!(text, "  --{:<9} {}  ({reason})", question.flag, ask::shown(answer));
         }
+        say::out(text)?;
     }
     if ask::interactive(yes) {
         consent(context)?;
@@ -34,7 +35,7 @@ pub fn run(context: &mut Context, words: &SetupWords, yes: bool) -> Verdict {
     if report.exit == Exit::Done {
         // Steps may have decided something (the release, a port).
         reload(context)?;
-        summary::print(context, report.changed > 0);
+        summary::print(context, report.changed > 0)?;
     }
     Ok(report.exit.code())
 }
@@ -47,8 +48,7 @@ fn consent(context: &Context) -> Result<(), Failure> {
     if plan.pending() == 0 || !plan.refusals().is_empty() {
         return Ok(());
     }
-    eprint!("\n{}", lines(&plan));
-    eprintln!("Up to here nothing has been changed.");
+    say::aside(format!("\n{}Up to here nothing has been changed.\n", lines(&plan)));
     let go = Confirm::new().with_prompt("Continue?").default(true).interact();
     if go.unwrap_or(false) {
         return Ok(());

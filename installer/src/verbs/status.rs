@@ -1,7 +1,7 @@
 //! `status`: which steps are done, and how the server is.
 
 use crate::context::{Context, Output};
-use crate::{Failure, Verdict};
+use crate::{Failure, Verdict, say};
 use serde_json::{Value, json};
 use td_deploy::engine::{Overall, status};
 use td_deploy::exit::Exit;
@@ -29,27 +29,29 @@ pub fn run(context: &Context) -> Verdict {
             "server": server,
             "running": status.running,
         });
-        println!("{whole}");
+        say::out(format!("{whole}\n"))?;
         return Ok(Exit::Done.code());
     }
+    let mut lines = Vec::new();
     if let Some(running) = &status.running {
-        println!("a run is at work: {running}");
+        lines.push(format!("a run is at work: {running}"));
     }
     for step in &status.steps {
         let remark = step.degraded.as_ref().or(step.reason.as_ref()).map_or("", String::as_str);
-        println!("{}", format!("{:<10} {:<20} {remark}", step.state, step.key).trim_end());
+        lines.push(format!("{:<10} {:<20} {remark}", step.state, step.key).trim_end().to_owned());
     }
     match status.state {
-        Overall::None => println!("nothing is set up; begin with: td-sync-setup"),
-        Overall::Incomplete => println!("setup is not complete; continue with: td-sync-setup"),
-        Overall::Complete => println!("setup is complete"),
+        Overall::None => lines.push("nothing is set up; begin with: td-sync-setup".to_owned()),
+        Overall::Incomplete => lines.push("setup is not complete; continue with: td-sync-setup".to_owned()),
+        Overall::Complete => lines.push("setup is complete".to_owned()),
     }
     match (&host.supervisor, host.is_ready()) {
         _ if status.state == Overall::None => {}
-        (_, true) => println!("the server is well on {}", places.url),
-        (Some(_), false) => println!("the server does not answer; look at: td-sync-setup logs"),
-        (None, false) => println!("the server is stopped; start it with: td-sync-setup start"),
+        (_, true) => lines.push(format!("the server is well on {}", places.url)),
+        (Some(_), false) => lines.push("the server does not answer; look at: td-sync-setup logs".to_owned()),
+        (None, false) => lines.push("the server is stopped; start it with: td-sync-setup start".to_owned()),
     }
+    say::out(lines.join("\n") + "\n")?;
     Ok(Exit::Done.code())
 }
 

@@ -1,6 +1,7 @@
 //! What stands now, in one screen.
 
 use crate::context::{Context, Output};
+use crate::{Failure, say};
 use serde_json::json;
 use td_deploy::facts::Facts;
 use td_deploy::steps::local::{Installed, questions};
@@ -15,14 +16,16 @@ pub fn command(installed: &Installed, facts: &Facts, name: &str) -> String {
 }
 
 /// Prints it.
-pub fn print(context: &Context, changed: bool) {
+pub fn print(context: &Context, changed: bool) -> Result<(), Failure> {
     let installed = Installed::of(&context.answers, &context.facts);
     if context.output == Output::Json {
-        println!("{}", json!({ "kind": "summary", "changed": changed, "installed": installed }));
-        return;
+        return say::out(format!(
+            "{}\n",
+            json!({ "kind": "summary", "changed": changed, "installed": installed })
+        ));
     }
     let email = context.answers.text(&questions::EMAIL).unwrap_or_default();
-    print!("{}", text(&installed, &context.facts, &email, changed));
+    say::out(text(&installed, &context.facts, &email, changed))
 }
 
 fn text(installed: &Installed, facts: &Facts, email: &str, changed: bool) -> String {

@@ -3,7 +3,7 @@
 use super::run;
 use crate::cli::UninstallWords;
 use crate::context::{Context, Output};
-use crate::{Failure, Verdict, ask};
+use crate::{Failure, Verdict, ask, say};
 use dialoguer::Confirm;
 use td_deploy::engine::Uninstall;
 use td_deploy::error::{Remedy, StepError};
@@ -25,19 +25,16 @@ pub fn run(context: &mut Context, words: &UninstallWords, yes: bool) -> Verdict 
     let report = run::watched(context, &context.steps, |engine| engine.uninstall(&what));
     if report.exit == Exit::Done && context.output != Output::Json {
         let left = report.steps.iter().filter(|(_, result)| matches!(result, StepResult::LeftAlone { .. }));
-        match (words.keep_data, left.count()) {
-            (true, _) => {
-                println!(
-                    "td-sync is removed. Kept: {}, {}",
-                    installed.data.display(),
-                    installed.backups.display()
-                );
-                println!("A later `td-sync-setup setup` uses them again.");
-            }
-            (false, 0) if report.steps.is_empty() => println!("nothing was set up"),
-            (false, 0) => println!("td-sync is removed; this machine is as it was."),
-            (false, _) => println!("td-sync is removed, but for what is named above."),
-        }
+        say::out(match (words.keep_data, left.count()) {
+            (true, _) => format!(
+                "td-sync is removed. Kept: {}, {}\nA later `td-sync-setup setup` uses them again.\n",
+                installed.data.display(),
+                installed.backups.display()
+            ),
+            (false, 0) if report.steps.is_empty() => "nothing was set up\n".into(),
+            (false, 0) => "td-sync is removed; this machine is as it was.\n".into(),
+            (false, _) => "td-sync is removed, but for what is named above.\n".into(),
+        })?;
     }
     Ok(report.exit.code())
 }
@@ -54,9 +51,11 @@ fn consent(installed: &Installed, yes: bool) -> Result<(), Failure> {
     if !ask::interactive(yes) {
         return stop(Exit::Usage, "an uninstall deletes the data, and there is nobody to ask");
     }
-    eprintln!("This deletes every project and event of this server:");
-    eprintln!("  {}", installed.data.display());
-    eprintln!("  {}", installed.backups.display());
+    say::aside(format!(
+        "This deletes every project and event of this server:\n  {}\n  {}\n",
+        installed.data.display(),
+        installed.backups.display()
+    ));
     let go = Confirm::new().with_prompt("Delete them?").default(false).interact().unwrap_or(false);
     if go { Ok(()) } else { stop(Exit::Stopped, "stopped as you asked") }
 }
