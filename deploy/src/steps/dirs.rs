@@ -6,6 +6,7 @@ use crate::step::{Change, UndoOutcome};
 use crate::view::{Apply, Probe};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use td_state::shell;
 
 /// Directories that shall be there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +64,7 @@ impl Dirs {
                 why: format!("{} is not a directory", path.display()),
                 remedy: Remedy::run(
                     "move it away, then run setup again",
-                    format!("ls -ld {}", path.display()),
+                    format!("ls -ld {}", shell::path(path)),
                 ),
             };
         }

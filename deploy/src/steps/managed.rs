@@ -6,6 +6,7 @@ use crate::step::{Change, Diff, Outcome, UndoOutcome};
 use crate::view::{Apply, Capture, Kept, Probe};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use td_state::shell;
 
 /// Larger files are none of ours.
 const LIMIT: u64 = 1 << 20;
@@ -71,7 +72,7 @@ impl ManagedFile {
                 ),
                 remedy: Remedy::run(
                     "move it away, then run setup again",
-                    format!("ls -ld {}", self.path.display()),
+                    format!("ls -ld {}", shell::path(&self.path)),
                 ),
             };
         }
