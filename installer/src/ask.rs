@@ -5,8 +5,9 @@
 
 use crate::cli::SetupWords;
 use crate::context::Context;
+use crate::page::{Page, Width};
 use crate::{Failure, say};
-use dialoguer::Input;
+use dialoguer::{Confirm, Input};
 use std::io::IsTerminal as _;
 use td_deploy::error::{Remedy, StepError};
 use td_deploy::exit::Exit;
@@ -48,10 +49,11 @@ pub fn complete(context: &mut Context, words: &SetupWords, yes: bool) -> Result<
     if !wrong.is_empty() {
         return Err(usage("E-ANSWER-WRONG", &wrong, "an answer cannot be used"));
     }
-    for question in QUESTIONS {
-        if context.answers.get(&question.key).is_some() {
-            continue;
-        }
+    let open: Vec<_> = QUESTIONS.iter().filter(|q| context.answers.get(&q.key).is_none()).collect();
+    if ask && !open.is_empty() {
+        say::aside(greeting(open.len(), context.width));
+    }
+    for question in open {
         let detected = detect(&question.key, &context.answers, &context.facts, &context.host);
         match detected {
             Some(detected) if yes => {
@@ -59,7 +61,7 @@ pub fn complete(context: &mut Context, words: &SetupWords, yes: bool) -> Result<
                 asked.new.push((question, detected.answer, detected.reason));
             }
             detected if ask => {
-                let answer = prompt(question, detected.as_ref())?;
+                let answer = prompt(question, detected.as_ref(), context.width)?;
                 context.answers.set(&question.key, answer.clone());
                 save(context)?;
                 asked.new.push((question, answer, "your answer".into()));
@@ -99,15 +101,50 @@ pub fn shown(answer: &Answer) -> String {
     }
 }
 
-fn prompt(question: &'static Question, detected: Option<&Detected>) -> Result<Answer, Failure> {
-    say::aside(format!("\n{}\n", question.help));
+/// A yes or no. Not answering is a no.
+pub fn confirmed(prompt: &str, default: bool) -> bool {
+    let answer = Confirm::new().with_prompt(prompt).default(default).interact();
+    if answer.is_err() {
+        // The prompt hides the cursor and forgets it there when it is interrupted.
+        let _ = console::Term::stderr().show_cursor();
+        say::aside("\n");
+    }
+    answer.unwrap_or(false)
+}
+
+/// What is said before the first prompt.
+pub fn greeting(questions: usize, width: Width) -> String {
+    let mut page = Page::new(width);
+    page.words(&match questions {
+        1 => "One question. Enter takes what is suggested; Ctrl-C stops.".to_owned(),
+        n => format!(
+            "{n} questions. Enter takes what is suggested. Each answer is saved at once: stop with Ctrl-C whenever you \
+             like, and the next run goes on from there."
+        ),
+    });
+    page.text()
+}
+
+/// What is said above a prompt.
+pub fn question_text(question: &Question, detected: Option<&Detected>, width: Width) -> String {
+    let mut page = Page::new(width);
+    page.gap().words(question.help);
+    if let Some(detected) = detected {
+        page.words(&format!("Enter takes {} ({}).", shown(&detected.answer), detected.reason));
+    }
+    page.text()
+}
+
+fn prompt(question: &'static Question, detected: Option<&Detected>, width: Width) -> Result<Answer, Failure> {
+    say::aside(question_text(question, detected, width));
     let mut input = Input::<String>::new().with_prompt(question.prompt);
     if let Some(detected) = detected {
-        say::aside(format!("Suggested because: {}\n", detected.reason));
-        input = input.default(shown(&detected.answer));
+        // The line above says it; a path twice on one line is too much for it.
+        input = input.default(shown(&detected.answer)).show_default(false);
     }
     let input = input.validate_with(|text: &String| (question.parse)(text).map(drop));
     let stopped = |_| {
+        say::aside("\n");
         let happened = "the question was not answered";
         let remedy = Remedy::run("what you answered so far is kept; go on with", "td-sync-setup");
         Failure::new(

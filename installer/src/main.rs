@@ -11,9 +11,13 @@
 
 mod ask;
 mod cli;
+mod commands;
 mod context;
+mod page;
 mod render;
 mod say;
+#[cfg(test)]
+mod screens;
 mod verbs;
 
 use clap::Parser as _;
@@ -33,7 +37,14 @@ fn main() -> ExitCode {
 
 fn visible(cli: &Cli, verb: Verb) -> u8 {
     let output = Output::new(cli.json, cli.no_color);
-    let result = Context::open(output).and_then(|mut context| match verb {
+    let mut context = match Context::open(output) {
+        Ok(context) => context,
+        Err(failure) => {
+            render::tell_failure(cli.json, page::Width::here(), &commands::Commands::plain(), &failure.error);
+            return failure.exit.code();
+        }
+    };
+    let result = match verb {
         Verb::Setup(words) => verbs::setup::run(&mut context, &words, cli.yes),
         Verb::Plan(words) => verbs::plan::plan(&mut context, &words),
         Verb::Apply(words) => verbs::plan::apply(&mut context, &words, cli.yes),
@@ -46,14 +57,11 @@ fn visible(cli: &Cli, verb: Verb) -> u8 {
         Verb::Uninstall(words) => verbs::uninstall::run(&mut context, &words, cli.yes),
         Verb::Answers(words) => verbs::answers::run(&mut context, &words),
         Verb::Hidden(_) => unreachable!("handled in main"),
-    });
-    match result {
-        Ok(code) => code,
-        Err(failure) => {
-            render::failure(cli.json, &failure.error);
-            failure.exit.code()
-        }
-    }
+    };
+    result.unwrap_or_else(|failure| {
+        render::failure(&context, &failure.error);
+        failure.exit.code()
+    })
 }
 
 /// Why a verb ended early.

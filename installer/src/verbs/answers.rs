@@ -3,9 +3,9 @@
 use super::plan::file_failure;
 use crate::cli::{AnswersVerb, AnswersWords};
 use crate::context::{Context, Output};
+use crate::page::Page;
 use crate::{Failure, Verdict, ask, say};
 use serde_json::{Map, Value, json};
-use std::fmt::Write as _;
 use std::process::Command;
 use td_deploy::error::{Remedy, StepError};
 use td_deploy::exit::Exit;
@@ -33,7 +33,10 @@ pub fn run(context: &mut Context, words: &AnswersWords) -> Verdict {
             let answer = (question.parse)(&value).map_err(|why| usage(&why, Vec::new()))?;
             context.answers.set(&question.key, answer);
             ask::save(context)?;
-            said(context, "saved; it takes effect with: td-sync-setup setup")?;
+            said(
+                context,
+                &format!("saved; it takes effect with: {}", context.commands().shown("td-sync-setup")),
+            )?;
         }
         AnswersVerb::Edit { .. } => edit(context)?,
     }
@@ -52,12 +55,12 @@ fn show(context: &Context) -> Result<(), Failure> {
             context.answers.all().iter().map(|(key, answer)| (key.to_string(), value(answer))).collect();
         return say::out(format!("{}\n", Value::Object(all)));
     }
-    let mut text = String::new();
+    let mut page = Page::new(context.width);
     for (key, answer) in context.answers.all() {
-        let _ = writeln!(text, "{:<20} {}", key.as_str(), ask::shown(&answer));
+        page.under(&format!("{:<16}  ", key.as_str()), &ask::shown(&answer));
     }
-    let _ = writeln!(text, "(kept in {})", context.dir.answers().display());
-    say::out(text)
+    page.under("(kept in ", &format!("{})", context.dir.answers().display()));
+    say::out(page.text())
 }
 
 /// On a copy, so that a mistake cannot damage what is saved.
@@ -90,7 +93,7 @@ fn adopt(context: &mut Context, answers: Result<Answers, td_state::StateError>) 
     ask::check(&answers)?;
     context.answers = answers;
     ask::save(context)?;
-    said(context, "saved; it takes effect with: td-sync-setup setup")
+    said(context, &format!("saved; it takes effect with: {}", context.commands().shown("td-sync-setup")))
 }
 
 fn said(context: &Context, text: &str) -> Result<(), Failure> {

@@ -11,14 +11,18 @@ use td_doctor::Report;
 pub fn run(context: &Context) -> Verdict {
     let talk = context.output != Output::Json;
     if talk {
-        say::aside("looking at this machine, the server and the way between them (some seconds) ...\n");
+        say::aside("Looking at this machine, the server and the way between them ...\n");
     }
     let ours = td_doctor::run(checks(&context.dir, &context.answers, &context.facts), &mut |_| {});
     let mut all = ours.checks;
     all.extend(program_checks(&context.answers, &context.facts, &context.host));
+    let commands = context.commands();
+    for check in &mut all {
+        check.remedy = check.remedy.as_deref().map(|remedy| commands.shown(remedy));
+    }
     let report = Report::new(all);
     if talk {
-        say::out(report.plain())?;
+        say::out(report.plain_at(context.width.columns()))?;
     } else {
         let text = serde_json::to_string(&report).map_err(|error| {
             let remedy = Remedy::say("run it without --json");

@@ -4,7 +4,6 @@ use super::run;
 use crate::cli::UninstallWords;
 use crate::context::{Context, Output};
 use crate::{Failure, Verdict, ask, say};
-use dialoguer::Confirm;
 use td_deploy::engine::Uninstall;
 use td_deploy::error::{Remedy, StepError};
 use td_deploy::event::StepResult;
@@ -22,7 +21,8 @@ pub fn run(context: &mut Context, words: &UninstallWords, yes: bool) -> Verdict 
         keep: if words.keep_data { DATA_STEPS.to_vec() } else { Vec::new() },
         forget: !words.keep_data,
     };
-    let report = run::watched(context, &context.steps, |engine| engine.uninstall(&what));
+    let report =
+        run::watched(context, "td-sync-setup uninstall", &context.steps, |engine| engine.uninstall(&what));
     if report.exit == Exit::Done && context.output != Output::Json {
         let left = report.steps.iter().filter(|(_, result)| matches!(result, StepResult::LeftAlone { .. }));
         say::out(match (words.keep_data, left.count()) {
@@ -56,6 +56,5 @@ fn consent(installed: &Installed, yes: bool) -> Result<(), Failure> {
         installed.data.display(),
         installed.backups.display()
     ));
-    let go = Confirm::new().with_prompt("Delete them?").default(false).interact().unwrap_or(false);
-    if go { Ok(()) } else { stop(Exit::Stopped, "stopped as you asked") }
+    if ask::confirmed("Delete them?", false) { Ok(()) } else { stop(Exit::Stopped, "stopped as you asked") }
 }

@@ -19,6 +19,7 @@ use td_client::connect::{ConnectError, Link, connect};
 use td_client::http::{Server, ServerUrl};
 use td_client::transport::TransportError;
 use td_state::answers::Answers;
+use td_state::shell;
 
 pub(super) struct ClientConfig;
 
@@ -309,7 +310,7 @@ fn not_on_path(places: &Places) -> Finding {
         text: format!("{} is not in your PATH", places.bin.display()),
         remedy: Remedy::run(
             "add it (in your shell's start file, for good)",
-            format!("export PATH=\"{}:$PATH\"", places.bin.display()),
+            format!("export PATH={}:\"$PATH\"", shell::path(&places.bin)),
         ),
     }
 }

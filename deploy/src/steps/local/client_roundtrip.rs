@@ -16,12 +16,14 @@ use td_state::answers::Answers;
 
 /// Name of the demo project on the server.
 const PROJECT: &str = "td-sync demo";
-/// What the demo begins with.
-const ISSUES: [&str; 3] = [
-    "Look at this project: td list",
-    "Connect a second device and run td sync there",
-    "Start a project of your own: td init in its folder",
-];
+/// What the demo begins with, in the words of the command as it is installed here.
+fn issues(td: &str) -> [String; 3] {
+    [
+        format!("Look at this project: {td} list"),
+        format!("Connect a second device and run {td} sync there"),
+        format!("Start a project of your own: {td} init in its folder"),
+    ]
+}
 
 pub(super) struct ClientRoundtrip;
 
@@ -115,7 +117,7 @@ impl Step for ClientRoundtrip {
             return Ok(Outcome::Unchanged);
         }
         Dirs::with_parents(&[&demo.folder]).apply(cx)?;
-        let project = fill(cx, &td, &demo.folder)?;
+        let project = fill(cx, &td, &demo.folder, &issues(&places.td))?;
         // A second device: another folder of the same person, gone again in a moment.
         let second = places.host.join("second-device");
         cx.remove_tree(&second)?;
@@ -157,14 +159,14 @@ fn client(answers: &Answers, facts: &Facts, url: Option<&str>) -> Option<Td> {
 }
 
 /// Brings the folder to a linked project with issues in it, from wherever an interrupted run left it.
-fn fill(cx: &Apply<'_>, td: &Td, folder: &Path) -> Result<String, StepError> {
+fn fill(cx: &Apply<'_>, td: &Td, folder: &Path, issues: &[String]) -> Result<String, StepError> {
     if cx.stat(&database(folder))?.is_none() {
         td.run(cx, folder, &["init"])?;
     }
     let there = td.json(cx, folder, &["list"])?;
     let titles: Vec<_> =
         there.as_array().into_iter().flatten().filter_map(|issue| issue.get("title")?.as_str()).collect();
-    for title in ISSUES.iter().filter(|title| !titles.contains(title)) {
+    for title in issues.iter().filter(|title| !titles.contains(&title.as_str())) {
         td.run(cx, folder, &["create", title])?;
     }
     let projects = td.json(cx, folder, &["sync-project", "list"])?;

@@ -29,7 +29,7 @@ impl Step for DataDrill {
     const REV: u32 = 1;
 
     fn title(&self) -> String {
-        "Open the backup copy again".into()
+        "Prove the backup copy by opening it".into()
     }
 
     fn why(&self) -> &'static str {

@@ -1,7 +1,6 @@
-//! Gate: every reason not to begin, all at once, before anything has changed.
+//! Gate: every reason not to begin that no other step tells, all at once, before anything has changed.
 
 use super::places::Places;
-use super::questions::{PortState, port_state};
 use super::server_config;
 use crate::error::{Remedy, StepError};
 use crate::facts::Facts;
@@ -10,6 +9,7 @@ use crate::step::{Change, Kind, Outcome, Step, StepKey, UndoOutcome, Wanted};
 use crate::view::{Apply, Capture, Probe};
 use std::path::{Path, PathBuf};
 use td_state::answers::Answers;
+use td_state::shell;
 
 /// Three programs, a little data and its first copy.
 const DISK: u64 = 256 << 20;
@@ -52,9 +52,6 @@ impl Step for PrePolicy {
                 facts.home.display()
             ));
         }
-        if port_state(places.address, &places, &**cx)? == PortState::Taken {
-            wrong.push(format!("{} belongs to another program (choose one with --port)", places.address));
-        }
         if cx.stat(&places.current)?.is_none() {
             let free = cx.free_bytes(&places.root)?;
             if free < DISK {
@@ -76,9 +73,11 @@ impl Step for PrePolicy {
         }
         if let Some(former) = former_data(&places, &**cx)? {
             wrong.push(format!(
-                "the server's data are in {0}, not in {1} (to move them: td-sync-setup stop, then mv {0} {1})",
+                "the server's data are in {}, not in {} (to move them: td-sync-setup stop, then mv {} {})",
                 former.display(),
-                places.data.display()
+                places.data.display(),
+                shell::path(&former),
+                shell::path(&places.data)
             ));
         }
         if places.data.starts_with(&places.backups) || places.backups.starts_with(&places.data) {
@@ -93,7 +92,7 @@ impl Step for PrePolicy {
         }
         Change::Blocked {
             code: "E-POLICY".into(),
-            why: wrong.join("; "),
+            why: wrong.join("\n"),
             remedy: Remedy::run("change what is named above, or the answers", "td-sync-setup answers show"),
         }
     }

@@ -176,7 +176,7 @@ fn crash_loop(places: &Places, status: &HostStatus) -> StepError {
     StepError::new(
         "E-SERVER-ENDS",
         format!("the server ends by itself again and again ({})", exit.unwrap_or_else(|| "unknown".into())),
-        "it starts and finds something it cannot work with; its own words are below",
+        "it starts and finds something it cannot work with; the last lines of its log say what",
         Remedy::run(format!("read {}", places.log.display()), "td-sync-setup logs"),
     )
 }
