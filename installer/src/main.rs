@@ -23,10 +23,14 @@ mod verbs;
 use clap::Parser as _;
 use cli::{Cli, Verb};
 use context::{Context, Output};
+use rustix::fs::Mode;
 use std::process::ExitCode;
 use td_deploy::exit::Exit;
 
 fn main() -> ExitCode {
+    // Whatever the caller's umask says: the server and the programs that are run from here inherit it, and SQLite makes its
+    // files as open as it may.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let cli = Cli::parse();
     let code = match cli.verb() {
         Verb::Hidden(hidden) => verbs::hidden::run(hidden),

@@ -6,7 +6,7 @@ use super::questions::{DEVICE, EMAIL};
 use super::server_admin::admin_program;
 use crate::error::{Finding, Remedy, Situation, StepError};
 use crate::facts::Facts;
-use crate::host::{Look, Program, Removed};
+use crate::host::{EntryKind, Look, Program, Removed};
 use crate::step::{Change, Diff, Kind, Outcome, Step, StepKey, StepTraits, UndoOutcome, Wanted};
 use crate::steps::dirs::{Dirs, MadeDirs};
 use crate::view::{Apply, Capture, Probe};
@@ -216,8 +216,13 @@ pub(super) fn foreign_td(places: &Places, facts: &Facts, look: &dyn Look) -> Opt
     };
     let mut folders = facts.path.clone();
     folders.push(places.bin.clone());
-    let candidates = folders.into_iter().map(|folder| folder.join("td"));
-    candidates.into_iter().find(|path| look.stat(path).is_ok_and(|stat| stat.is_some()) && !ours(path))
+    // A link into an installation of ours is ours, also when that is gone; a folder is no command.
+    let command = |path: &PathBuf| {
+        let kind = look.stat(path).ok().flatten().map(|stat| stat.kind);
+        kind.is_some_and(|kind| kind != EntryKind::Dir)
+            && !look.read_link(path).is_ok_and(|to| to.is_some_and(|to| is_ours(&to)))
+    };
+    folders.into_iter().map(|folder| folder.join("td")).find(|path| command(path) && !ours(path))
 }
 
 /// Whether a link leads into an installation of ours.

@@ -63,6 +63,9 @@ impl Step for PrePolicy {
                 ));
             }
         }
+        for folder in unwritable(&places, &**cx)? {
+            wrong.push(format!("nothing can be written in {} (by this user)", folder.display()));
+        }
         for (name, folder) in [("data", &places.data), ("backup", &places.backups)] {
             if folder.starts_with(&places.releases) || places.config.starts_with(folder) {
                 wrong.push(format!(
@@ -108,6 +111,31 @@ impl Step for PrePolicy {
     fn undo(&self, _: &mut Apply<'_>, (): ()) -> Result<UndoOutcome, StepError> {
         Ok(UndoOutcome::NothingToDo)
     }
+}
+
+/// Folders that setup will need and cannot use. What is installed already has shown that it can.
+fn unwritable(places: &Places, look: &dyn Look) -> Result<Vec<PathBuf>, StepError> {
+    let mut needed = Vec::new();
+    if look.stat(&places.current)?.is_none() {
+        needed.extend([
+            &places.data,
+            &places.backups,
+            &places.config,
+            &places.client,
+            &places.host,
+            &places.demo,
+        ]);
+    }
+    if look.stat(&places.bin.join("td-sync-setup"))?.is_none() {
+        needed.push(&places.bin);
+    }
+    let mut wrong = Vec::new();
+    for folder in needed {
+        if !look.may_write(folder)? {
+            wrong.push(folder.clone());
+        }
+    }
+    Ok(wrong)
 }
 
 /// The data directory of an installed server, if it is another than the one that is wanted and still holds its data: a
