@@ -5,6 +5,7 @@
 //! that are expected on this class of machine.
 
 pub mod device;
+pub mod dist;
 pub mod home;
 pub mod random;
 pub mod relay;
