@@ -64,6 +64,10 @@ pub fn complete(context: &mut Context, words: &SetupWords, yes: bool) -> Result<
                 let answer = prompt(question, detected.as_ref(), context.width)?;
                 context.answers.set(&question.key, answer.clone());
                 save(context)?;
+                // A Ctrl-C between two keys reaches us as a signal and ends no prompt.
+                if context.cancel.asked() {
+                    return Err(stopped());
+                }
                 asked.new.push((question, answer, "your answer".into()));
             }
             detected => missing.push(line(question, detected.as_ref())),
@@ -143,17 +147,17 @@ fn prompt(question: &'static Question, detected: Option<&Detected>, width: Width
         input = input.default(shown(&detected.answer)).show_default(false);
     }
     let input = input.validate_with(|text: &String| (question.parse)(text).map(drop));
-    let stopped = |_| {
+    let text = input.interact_text().map_err(|_| {
         say::aside("\n");
-        let happened = "the question was not answered";
-        let remedy = Remedy::run("what you answered so far is kept; go on with", "td-sync-setup");
-        Failure::new(
-            Exit::Stopped,
-            StepError::new(td_deploy::STOPPED, happened, "nothing was set up", remedy),
-        )
-    };
-    let text = input.interact_text().map_err(stopped)?;
+        stopped()
+    })?;
     (question.parse)(&text).map_err(|why| usage("E-ANSWER-WRONG", &[why], "the answer cannot be used"))
+}
+
+fn stopped() -> Failure {
+    let happened = "the question was not answered";
+    let remedy = Remedy::run("what you answered so far is kept; go on with", "td-sync-setup");
+    Failure::new(Exit::Stopped, StepError::new(td_deploy::STOPPED, happened, "nothing was set up", remedy))
 }
 
 /// Saves after each answer; the folder of the target is made by the first.

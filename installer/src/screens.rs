@@ -64,6 +64,7 @@ fn plain(events: &[Event], width: Width) -> String {
     events.iter().for_each(|event| renderer.show(event));
     if events.last().is_some_and(|event| !matches!(event.body, EventBody::RunFinished { .. })) {
         renderer.quiet(Duration::from_secs(15));
+        renderer.stopping();
     }
     String::from_utf8(out).unwrap()
 }

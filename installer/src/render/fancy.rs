@@ -1,6 +1,6 @@
 //! A moving line for the current step, a finished line above it for each that ended, and a dim tail of output.
 
-use super::{MARGIN, Renderer, finished, note, resuming, silence, waiting, word};
+use super::{MARGIN, Renderer, STOPPING, finished, note, resuming, silence, waiting, word};
 use crate::page::{Page, Width};
 use console::style;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -107,5 +107,9 @@ impl Renderer for Fancy {
 
     fn quiet(&mut self, since: Duration) {
         self.bar.set_message(silence(self.current.as_ref(), since));
+    }
+
+    fn stopping(&mut self) {
+        self.above(&self.under("", STOPPING));
     }
 }

@@ -9,6 +9,7 @@ use crate::page::{Page, Width};
 use crate::say;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
+use td_deploy::Cancel;
 use td_deploy::error::{Finding, StepError};
 use td_deploy::event::{Event, EventBody, StepResult};
 use td_deploy::stream::Receiver;
@@ -29,18 +30,25 @@ pub trait Renderer {
     fn show(&mut self, event: &Event);
     /// Nothing has happened for so long.
     fn quiet(&mut self, since: Duration);
+    /// The person's wish to stop was heard.
+    fn stopping(&mut self);
 }
 
 /// Shows everything until the engine is done. Runs on a thread of its own.
-pub fn follow(output: Output, width: Width, commands: &Commands, events: &Receiver) {
+pub fn follow(output: Output, width: Width, commands: &Commands, cancel: &Cancel, events: &Receiver) {
     let mut renderer: Box<dyn Renderer> = match output {
         Output::Fancy => Box::new(fancy::Fancy::on_terminal(width)),
         Output::Plain => Box::new(plain::Plain::new(std::io::stdout(), width)),
         Output::Json => Box::new(Json(std::io::stdout())),
     };
     let (mut last, mut patience) = (Instant::now(), SILENCE);
+    let mut stopping = false;
     loop {
-        match events.next_within(Duration::from_millis(500)) {
+        if cancel.asked() && !stopping {
+            stopping = true;
+            renderer.stopping();
+        }
+        match events.next_within(Duration::from_millis(200)) {
             Err(_) => return,
             Ok(Some(event)) => {
                 renderer.show(&commands.event(event));
@@ -67,6 +75,8 @@ impl<W: std::io::Write> Renderer for Json<W> {
     }
 
     fn quiet(&mut self, _: Duration) {}
+
+    fn stopping(&mut self) {}
 }
 
 /// Says what went wrong, to whoever reads this output.
@@ -184,6 +194,10 @@ pub fn absent(steps: usize) -> String {
         _ => format!("({steps} more steps exist for other machines and are not needed on this one.)"),
     }
 }
+
+/// The answer to a Ctrl-C: what is begun is ended properly first.
+const STOPPING: &str =
+    "Stopping when this step is done (Ctrl-C again: at once). Either way the next run goes on from there.";
 
 /// Silence in words.
 fn silence(title: Option<&String>, since: Duration) -> String {

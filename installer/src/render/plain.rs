@@ -1,6 +1,6 @@
 //! One paragraph per change of state: for logs, pipes and screen readers.
 
-use super::{MARGIN, Renderer, absent, finished, note, resuming, silence, waiting};
+use super::{MARGIN, Renderer, STOPPING, absent, finished, note, resuming, silence, waiting};
 use crate::page::{Page, Width};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -73,5 +73,9 @@ impl<W: Write> Renderer for Plain<W> {
     fn quiet(&mut self, since: Duration) {
         let text = silence(self.current.as_ref(), since);
         self.under(MARGIN, &text);
+    }
+
+    fn stopping(&mut self) {
+        self.under("", STOPPING);
     }
 }

@@ -19,8 +19,9 @@ pub fn watched(
     work: impl FnOnce(&Setup<'_>) -> Report,
 ) -> Report {
     let (sender, receiver) = channel(QUEUE);
-    let (output, width, commands) = (context.output, context.width, context.commands());
-    let screen = std::thread::spawn(move || render::follow(output, width, &commands, &receiver));
+    let (output, width, commands, cancel) =
+        (context.output, context.width, context.commands(), context.cancel.clone());
+    let screen = std::thread::spawn(move || render::follow(output, width, &commands, &cancel, &receiver));
     let report = work(&context.engine(steps, sender.clone()));
     sender.close();
     // A screen that panicked has shown why; the report still decides.
