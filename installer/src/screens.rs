@@ -11,7 +11,7 @@ use crate::ask;
 use crate::commands::Commands;
 use crate::page::Width;
 use crate::render::{self, Fancy, Json, Plain, Renderer};
-use crate::verbs::{explain, plan, setup, status, summary};
+use crate::verbs::{explain, plan, setup, status, summary, uninstall};
 use console::measure_text_width;
 use indicatif::{InMemoryTerm, ProgressDrawTarget};
 use machine::Machine;
@@ -170,6 +170,15 @@ fn run_while_it_waits() {
 #[test]
 fn uninstall_that_leaves_something_alone() {
     run_screens("run-uninstall", &scripts::uninstall());
+}
+
+#[test]
+fn end_of_an_uninstall() {
+    let machine = Machine::new();
+    let installed = Installed::of(&machine.answers, &machine.facts);
+    for (name, keep_data, report) in scripts::uninstalled() {
+        screen(name, |width| uninstall::text(keep_data, &report, &installed, width));
+    }
 }
 
 #[test]

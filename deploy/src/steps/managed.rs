@@ -103,6 +103,11 @@ impl FileBefore {
     }
 
     pub fn undo(&self, cx: &Apply<'_>) -> Result<UndoOutcome, StepError> {
+        if cx.stat(&self.path)?.is_some_and(|stat| stat.kind != EntryKind::File) {
+            return Ok(UndoOutcome::LeftAlone {
+                why: format!("{} is no file any more", self.path.display()),
+            });
+        }
         let now = cx.digest(&self.path)?;
         let former = self
             .former
@@ -113,7 +118,9 @@ impl FileBefore {
             return Ok(UndoOutcome::NothingToDo);
         }
         if now.is_some_and(|now| now != self.ours) {
-            return Ok(UndoOutcome::LeftAlone { why: format!("{} was edited since", self.path.display()) });
+            return Ok(UndoOutcome::LeftAlone {
+                why: format!("{} was edited since, so it stays", self.path.display()),
+            });
         }
         match former {
             Some((bytes, mode)) => cx.put(&self.path, &bytes, mode)?,

@@ -1,9 +1,10 @@
 //! What happens on these screens: events of runs, states, reports and errors, in the shapes that engine and steps give.
 
 use super::machine::Machine;
-use td_deploy::engine::{Overall, Plan, Status, StepStatus};
+use td_deploy::engine::{Overall, Plan, Report as Run, Status, StepStatus};
 use td_deploy::error::{Finding, Remedy, StepError};
 use td_deploy::event::{Event, EventBody, StepLine, StepResult};
+use td_deploy::exit::Exit;
 use td_deploy::host::HostError;
 use td_deploy::step::{AnyStep, Change};
 use td_deploy::steps::local::steps;
@@ -167,6 +168,25 @@ pub fn uninstall() -> Vec<Event> {
     script.step("sys.dirs", StepResult::LeftAlone { why });
     script.end(0, 2, "done; 2 steps changed something");
     script.0
+}
+
+/// All gone, data kept, and something left where it was.
+pub fn uninstalled() -> [(&'static str, bool, Run); 3] {
+    let report = |result: StepResult, left: &[&str]| Run {
+        exit: Exit::Done,
+        steps: vec![("sys.dirs".into(), result)],
+        changed: 1,
+        errors: Vec::new(),
+        journal: None,
+        left: left.iter().map(Into::into).collect(),
+    };
+    let why = "/home/ada/.config/td-sync is not empty: notes.txt".to_owned();
+    let notes = "/home/ada/.local/state/td-sync-setup/targets/local/notes.txt";
+    [
+        ("uninstall-all", false, report(StepResult::Undone, &[])),
+        ("uninstall-kept-data", true, report(StepResult::Undone, &[])),
+        ("uninstall-left", false, report(StepResult::LeftAlone { why }, &[notes])),
+    ]
 }
 
 fn status(state: Overall, of: &dyn Fn(&str) -> (&'static str, Option<&'static str>)) -> Status {

@@ -3,8 +3,9 @@
 use super::run;
 use crate::cli::UninstallWords;
 use crate::context::{Context, Output};
+use crate::page::{Page, Width};
 use crate::{Failure, Verdict, ask, say};
-use td_deploy::engine::Uninstall;
+use td_deploy::engine::{Report, Uninstall};
 use td_deploy::error::{Remedy, StepError};
 use td_deploy::event::StepResult;
 use td_deploy::exit::Exit;
@@ -14,7 +15,7 @@ use td_deploy::steps::local::{DATA_STEPS, Installed};
 pub fn run(context: &mut Context, words: &UninstallWords, yes: bool) -> Verdict {
     let installed = Installed::of(&context.answers, &context.facts);
     if !words.keep_data && !yes && context.dir.exists() {
-        consent(&installed, yes)?;
+        consent(&installed, yes, context.width)?;
     }
     context.watch_signals()?;
     let what = Uninstall {
@@ -24,22 +25,38 @@ pub fn run(context: &mut Context, words: &UninstallWords, yes: bool) -> Verdict 
     let report =
         run::watched(context, "td-sync-setup uninstall", &context.steps, |engine| engine.uninstall(&what));
     if report.exit == Exit::Done && context.output != Output::Json {
-        let left = report.steps.iter().filter(|(_, result)| matches!(result, StepResult::LeftAlone { .. }));
-        say::out(match (words.keep_data, left.count()) {
-            (true, _) => format!(
-                "td-sync is removed. Kept: {}, {}\nA later `td-sync-setup setup` uses them again.\n",
-                installed.data.display(),
-                installed.backups.display()
-            ),
-            (false, 0) if report.steps.is_empty() => "nothing was set up\n".into(),
-            (false, 0) => "td-sync is removed; this machine is as it was.\n".into(),
-            (false, _) => "td-sync is removed, but for what is named above.\n".into(),
-        })?;
+        say::out(text(words.keep_data, &report, &installed, context.width))?;
     }
     Ok(report.exit.code())
 }
 
-fn consent(installed: &Installed, yes: bool) -> Result<(), Failure> {
+/// What is true now.
+pub fn text(keep_data: bool, report: &Report, installed: &Installed, width: Width) -> String {
+    let stays = |(_, result): &&(String, StepResult)| matches!(result, StepResult::LeftAlone { .. });
+    let mut page = Page::new(width);
+    match (keep_data, report.steps.iter().filter(stays).count() + report.left.len()) {
+        (true, _) => {
+            page.words("td-sync is removed. Kept, and used again by a later setup:");
+            for kept in [&installed.data, &installed.backups, &installed.demo] {
+                page.line(&format!("  {}", kept.display()));
+            }
+        }
+        (false, 0) if report.steps.is_empty() => _ = page.words("Nothing was set up."),
+        (false, 0) => _ = page.words("td-sync is removed; this machine is as it was."),
+        (false, _) => {
+            page.words("td-sync is removed, but for what is named above; it is yours.");
+            if !report.left.is_empty() {
+                page.words("Also yours, in what was setup's own folder:");
+            }
+            for left in &report.left {
+                page.line(&format!("  {}", left.display()));
+            }
+        }
+    }
+    page.text()
+}
+
+fn consent(installed: &Installed, yes: bool, width: Width) -> Result<(), Failure> {
     let stop = |exit, happened: &str| {
         let commands = ["td-sync-setup uninstall --keep-data", "td-sync-setup uninstall --yes"];
         let remedy = Remedy {
@@ -51,10 +68,12 @@ fn consent(installed: &Installed, yes: bool) -> Result<(), Failure> {
     if !ask::interactive(yes) {
         return stop(Exit::Usage, "an uninstall deletes the data, and there is nobody to ask");
     }
-    say::aside(format!(
-        "This deletes every project and event of this server:\n  {}\n  {}\n",
-        installed.data.display(),
-        installed.backups.display()
-    ));
+    let mut page = Page::new(width);
+    page.words("This deletes every project and event of this server, its first copy and the demo project:");
+    for folder in [&installed.data, &installed.backups, &installed.demo] {
+        page.line(&format!("  {}", folder.display()));
+    }
+    page.words("What you put beside them yourself stays.");
+    say::aside(page.text());
     if ask::confirmed("Delete them?", false) { Ok(()) } else { stop(Exit::Stopped, "stopped as you asked") }
 }

@@ -8,6 +8,7 @@ use crate::error::{Finding, Remedy, Situation, StepError};
 use crate::facts::Facts;
 use crate::host::{EntryKind, Look, Program, Removed};
 use crate::step::{Change, Diff, Kind, Outcome, Step, StepKey, StepTraits, UndoOutcome, Wanted};
+use crate::steps::clearing;
 use crate::steps::dirs::{Dirs, MadeDirs};
 use crate::view::{Apply, Capture, Probe};
 use serde::{Deserialize, Serialize};
@@ -196,12 +197,12 @@ impl Step for ClientConfig {
             }
         }
         restored |= log_out(cx, &undo)?;
-        let dirs = undo.dirs.undo(cx, false)?;
-        Ok(match (edited, dirs) {
-            (Some(why), _) => UndoOutcome::LeftAlone { why },
-            (None, UndoOutcome::NothingToDo) if restored => UndoOutcome::Restored,
-            (None, dirs) => dirs,
-        })
+        let outcome = match edited {
+            Some(why) => UndoOutcome::LeftAlone { why },
+            None if restored => UndoOutcome::Restored,
+            None => UndoOutcome::NothingToDo,
+        };
+        Ok(clearing::both(outcome, undo.dirs.undo(cx, clearing::nothing)?))
     }
 }
 

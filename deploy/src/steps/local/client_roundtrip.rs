@@ -4,8 +4,9 @@ use super::client_program::Td;
 use super::places::Places;
 use crate::error::{Remedy, StepError};
 use crate::facts::Facts;
-use crate::host::{Mode, Removed};
+use crate::host::{EntryKind, Mode};
 use crate::step::{Change, Kind, Outcome, Step, StepKey, StepTraits, UndoOutcome, Wanted};
+use crate::steps::clearing;
 use crate::steps::dirs::{Dirs, MadeDirs};
 use crate::view::{Apply, Capture, Probe};
 use serde::{Deserialize, Serialize};
@@ -136,16 +137,23 @@ impl Step for ClientRoundtrip {
 
     fn undo(&self, cx: &mut Apply<'_>, undo: Undo) -> Result<UndoOutcome, StepError> {
         cx.remove_tree(&undo.second)?;
+        let todos = undo.folder.join(".todos");
         if !undo.dirs.made.contains(&undo.folder) {
-            return Ok(UndoOutcome::NothingToDo);
+            // Somebody's own folder: there may be more than the demo in its tracker by now.
+            return Ok(match cx.stat(&todos)? {
+                None => UndoOutcome::NothingToDo,
+                Some(_) => {
+                    let why = format!("{} stays: its folder was there before setup", todos.display());
+                    UndoOutcome::LeftAlone { why }
+                }
+            });
         }
         // Ours is the tracker in it; files that a person put beside it keep the folder.
-        let todos = undo.folder.join(".todos");
-        let removed = cx.remove_tree(&todos)?;
-        Ok(match undo.dirs.undo(cx, false)? {
-            UndoOutcome::NothingToDo if removed == Removed::Gone => UndoOutcome::Restored,
-            outcome => outcome,
-        })
+        let outcome = match cx.stat(&undo.folder)?.map(|stat| stat.kind) {
+            Some(EntryKind::Dir) => clearing::clear(cx, &todos, clearing::tracker)?.outcome(),
+            _ => UndoOutcome::NothingToDo,
+        };
+        Ok(clearing::both(outcome, undo.dirs.undo(cx, clearing::nothing)?))
     }
 }
 

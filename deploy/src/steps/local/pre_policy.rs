@@ -1,5 +1,6 @@
 //! Gate: every reason not to begin that no other step tells, all at once, before anything has changed.
 
+use super::data_first_backup::{FIRST, Standing};
 use super::places::Places;
 use super::server_config;
 use crate::error::{Remedy, StepError};
@@ -73,6 +74,10 @@ impl Step for PrePolicy {
                     folder.display()
                 ));
             }
+        }
+        let first = places.backups.join(FIRST);
+        if Standing::of(&first, &**cx)? == Standing::Other {
+            wrong.push(format!("{} is there and is no copy of ours (move it away)", first.display()));
         }
         if let Some(former) = former_data(&places, &**cx)? {
             wrong.push(format!(
