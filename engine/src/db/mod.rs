@@ -7,11 +7,13 @@
 
 mod catalog;
 mod open;
+mod place;
 mod row;
 
 pub use catalog::{Catalog, Column, Table};
 pub(crate) use catalog::{Default, quoted};
 pub use open::{OpenError, Purpose, SCHEMA_VERSION};
+pub use place::Place;
 pub use row::{Meaning, Row, meaning};
 pub(crate) use row::{exact_json, from_exact_json};
 
@@ -56,17 +58,32 @@ impl ProjectDb {
     /// A new database with the built-in board, dated `now`. The file must not exist (or be empty, as a crashed
     /// creation leaves it); its folder must.
     pub fn create(path: &Path, purpose: Purpose, now: ClientTime) -> Result<Self, OpenError> {
-        open::create(path, purpose, now)
+        Self::create_at(&path.into(), purpose, now)
+    }
+
+    /// [`ProjectDb::create`], wherever it is.
+    pub fn create_at(place: &Place, purpose: Purpose, now: ClientTime) -> Result<Self, OpenError> {
+        open::create(place, purpose, now)
     }
 
     /// Opens an existing database of schema 38 for writing.
     pub fn open(path: &Path, purpose: Purpose) -> Result<Self, OpenError> {
-        open::open(path, purpose)
+        Self::open_at(&path.into(), purpose)
+    }
+
+    /// [`ProjectDb::open`], wherever it is.
+    pub fn open_at(place: &Place, purpose: Purpose) -> Result<Self, OpenError> {
+        open::open(place, purpose)
     }
 
     /// Opens an existing database of schema 38; every write through it fails.
     pub fn open_read_only(path: &Path) -> Result<Self, OpenError> {
-        open::open_read_only(path)
+        Self::open_read_only_at(&path.into())
+    }
+
+    /// [`ProjectDb::open_read_only`], wherever it is.
+    pub fn open_read_only_at(place: &Place) -> Result<Self, OpenError> {
+        open::open_read_only(place)
     }
 
     /// A new database that lives as long as the value.
@@ -106,6 +123,21 @@ impl ProjectDb {
         done
     }
 
+    /// A copy of everything at `path`, where there must be nothing yet. On disk when it returns.
+    pub fn copy_to(&self, path: &std::path::Path) -> rusqlite::Result<()> {
+        let mut copy = Connection::open(path)?;
+        // On a file that nobody else knows a commit per step would only cost time.
+        copy.pragma_update(None, "synchronous", "full")?;
+        whole(&self.conn, &mut copy)
+    }
+
+    /// Becomes a copy of `source`, in one transaction: whoever opens this database sees all of the old or all of the
+    /// new content, also after a crash.
+    pub fn become_copy_of(&mut self, source: &Self) -> rusqlite::Result<()> {
+        self.conn.flush_prepared_statement_cache();
+        whole(&source.conn, &mut self.conn)
+    }
+
     fn reset_without_keys(&mut self) -> rusqlite::Result<()> {
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for table in self.catalog.tables.iter().filter(|t| t.synced && t.name != "boards") {
@@ -128,6 +160,16 @@ impl ProjectDb {
         set_meta(&tx, "rules", &RULES.to_string())?;
         set_meta(&tx, "cursor", "0")?;
         tx.commit()
+    }
+}
+
+/// All pages in one step, which SQLite's backup makes one transaction of the destination.
+fn whole(from: &Connection, to: &mut Connection) -> rusqlite::Result<()> {
+    use rusqlite::backup::{Backup, StepResult};
+    match Backup::new(from, to)?.step(-1)? {
+        StepResult::Done => Ok(()),
+        // Somebody else holds one of the two: nothing was copied.
+        _ => Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None)),
     }
 }
 

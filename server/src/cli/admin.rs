@@ -73,6 +73,21 @@ enum AdminVerb {
         #[command(subcommand)]
         verb: EnrollVerb,
     },
+    /// Logins that wait for approval
+    Logins {
+        #[command(subcommand)]
+        verb: LoginsVerb,
+    },
+    /// The certificate for HTTPS
+    Tls {
+        #[command(subcommand)]
+        verb: TlsVerb,
+    },
+    /// Events that did not simply apply
+    Quarantine {
+        #[command(subcommand)]
+        verb: QuarantineVerb,
+    },
     /// Hold writes while reads go on
     Maintenance {
         /// What to do
@@ -101,6 +116,22 @@ enum KeysVerb {
 }
 
 #[derive(Subcommand)]
+enum LoginsVerb {
+    /// What waits now
+    List,
+    /// Let a device in
+    Approve {
+        /// As `logins list` shows it
+        code: String,
+    },
+    /// Let it not in
+    Deny {
+        /// As `logins list` shows it
+        code: String,
+    },
+}
+
+#[derive(Subcommand)]
 enum EnrollVerb {
     /// Make a link that works once
     Create {
@@ -119,6 +150,36 @@ enum EnrollVerb {
     },
     /// Links that were made
     List,
+}
+
+#[derive(Subcommand)]
+enum TlsVerb {
+    /// What is in service, what went wrong last, what comes next
+    Status,
+    /// Ask for a certificate now (or read the files again); limits of the authority's still hold
+    Renew,
+}
+
+#[derive(Subcommand)]
+enum QuarantineVerb {
+    /// Show them with the reason
+    List {
+        /// Id, slug or name
+        #[arg(long)]
+        project: String,
+        /// Only those above this sequence
+        #[arg(long, default_value_t = 0)]
+        after: i64,
+        /// At most so many (1 to 1000)
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Build the project's live view again from its log, so that what applies now does
+    Replay {
+        /// Id, slug or name
+        #[arg(long)]
+        project: String,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -167,6 +228,21 @@ fn request(verb: AdminVerb) -> Request {
             Request::EnrollCreate { email, project, role, ttl_seconds: ttl.as_secs() }
         }
         AdminVerb::Enroll { verb: EnrollVerb::List } => Request::EnrollList,
+        AdminVerb::Logins { verb: LoginsVerb::List } => Request::LoginsList,
+        AdminVerb::Logins { verb: LoginsVerb::Approve { code } } => {
+            Request::LoginsDecide { id: code, approve: true }
+        }
+        AdminVerb::Logins { verb: LoginsVerb::Deny { code } } => {
+            Request::LoginsDecide { id: code, approve: false }
+        }
+        AdminVerb::Tls { verb: TlsVerb::Status } => Request::TlsStatus,
+        AdminVerb::Tls { verb: TlsVerb::Renew } => Request::TlsRenew,
+        AdminVerb::Quarantine { verb: QuarantineVerb::List { project, after, limit } } => {
+            Request::QuarantineList { project, after, limit }
+        }
+        AdminVerb::Quarantine { verb: QuarantineVerb::Replay { project } } => {
+            Request::QuarantineReplay { project }
+        }
         AdminVerb::Maintenance { turn } => Request::Maintenance {
             turn: match turn {
                 Switch::On => Turn::On,

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its share")]
 
+pub mod log;
+pub mod tls;
 pub mod wire;
 
 use serde_json::{Value, json};
@@ -108,6 +110,14 @@ impl Server {
         made.json()["id"].as_str().expect("id").to_string()
     }
 
+    /// Stops the process and starts it on the same data with other settings.
+    pub fn restart_with(&mut self, settings: &[(&str, &str)]) {
+        self.signal(rustix::process::Signal::TERM);
+        self.wait();
+        self.settings = settings.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        self.run();
+    }
+
     pub fn signal(&self, signal: rustix::process::Signal) {
         let child = self.process.as_ref().expect("running");
         rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).expect("signal");
@@ -177,4 +187,16 @@ pub fn push(project: &str, ids: &[i64]) -> Ask {
         .collect();
     Ask::post(&format!("/v1/projects/{project}/sync/push"))
         .json(&json!({"device_id": "dev", "session_id": "ses", "events": events}))
+}
+
+/// A body as it was before it was packed.
+pub fn unpacked(encoding: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    match encoding {
+        "gzip" => std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(bytes), &mut plain).map(drop),
+        "zstd" => zstd::stream::copy_decode(bytes, &mut plain),
+        other => panic!("nobody packs with {other}"),
+    }
+    .expect("unpacks");
+    plain
 }

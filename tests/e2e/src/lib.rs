@@ -6,10 +6,13 @@
 
 pub mod device;
 pub mod dist;
+pub mod front;
 pub mod home;
+pub mod pebble;
 pub mod random;
 pub mod relay;
 pub mod server;
+pub mod tls;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
