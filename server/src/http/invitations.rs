@@ -5,8 +5,8 @@
 
 use crate::auth::{Role, address};
 use crate::clock::later;
-use crate::control::NewEnrolment;
 use crate::control::invitations::{Answered, Invitation, NewInvitation};
+use crate::control::{Audit, NewEnrolment};
 use crate::http::App;
 use crate::http::answer::{json, no_content};
 use crate::http::around::RequestId;
@@ -14,7 +14,7 @@ use crate::http::body::{Inbox, read_object};
 use crate::http::caller::{Caller, KeyOwner};
 use crate::http::error::ApiError;
 use crate::http::members;
-use crate::mail::Mail;
+use crate::mail::{Fate, Mail};
 use crate::secret;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -79,12 +79,20 @@ pub async fn invite(
     let mut response = json(StatusCode::CREATED, &shown(&made));
     if app.post.delivers() {
         let link = mailed_link(&app, &email, &made.id, &token);
-        if let Err(e) = app.post.hand_over(Mail::invitation(&email, role.as_str(), &link, &request.0)) {
-            let (project, id) = (made.project_id, made.id);
-            let taken_back = app.control.add(move |s, _| s.withdraw_invitation(&project, &id)).await;
-            taken_back.map_err(ApiError::control(FAILED))?;
-            return Err(ApiError::internal("failed to send invitation email", e));
-        }
+        let mail = Mail::invitation(&email, role.as_str(), &link, &request.0);
+        let (control, detail) =
+            (app.control.clone(), json!({"invitation": made.id, "email": email}).to_string());
+        let lost = Audit {
+            kind: "invitation_mail_lost",
+            actor: caller.0.user_id.clone(),
+            project_id: Some(made.project_id),
+            detail,
+        };
+        app.post.hand_over(mail, move |fate| {
+            if fate == Fate::Lost {
+                control.audit(lost);
+            }
+        });
     } else {
         let link = link_to_hand_over(&app, &email, project.as_str(), role).await?;
         let value = HeaderValue::from_str(&link).map_err(|e| ApiError::internal(FAILED, e))?;
