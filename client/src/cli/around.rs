@@ -131,6 +131,21 @@ impl Around {
         Ok((server.with_key(key), choice))
     }
 
+    /// The server of this machine, asked without a key; its identity is still checked if one is pinned.
+    pub fn server_without_login(&self) -> Result<Server, Failure> {
+        let choice = self.choice(None)?.ok_or_else(|| {
+            let remedy = "set TD_SYNC_URL to the server's address".to_string();
+            self.out.usage("no server is known here", Some(remedy))
+        })?;
+        let ca = choice.login.as_ref().and_then(|l| l.ca_file.as_deref());
+        let server = Server::new(choice.url.clone(), ca, None).map_err(|e| self.out.transport(&e))?;
+        if let Some(pinned) = choice.login.as_ref().and_then(|l| l.public_key.as_deref()) {
+            identity::expect(&server, &*self.ambient, &identity::fingerprint(pinned))
+                .map_err(|e| self.out.identity(&e))?;
+        }
+        Ok(server)
+    }
+
     /// Git branch of the project folder.
     pub fn branch(&self) -> String {
         place::branch(place::git_top(&self.base).as_deref())

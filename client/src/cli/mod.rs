@@ -5,6 +5,7 @@ mod around;
 mod out;
 mod resync;
 mod server;
+mod token;
 mod tracker;
 
 use args::{Cli, Verb};

@@ -288,7 +288,7 @@ mod tests {
         assert!(!c.login.allow_signup && !c.login.first_user_admin);
         assert_eq!(c.data_dir(), PathBuf::from("./data"));
         assert_eq!(c.projects, PathBuf::from("./data/projects"));
-        assert_eq!(c.limits, RateLimits { auth: 10, push: 60, pull: 120, other: 300 });
+        assert_eq!(c.limits, RateLimits { auth: 10, push: 60, pull: 120, other: 300, agent: 120 });
         assert_eq!((c.shutdown_timeout, c.disk_floor), (Duration::from_secs(30), 256 << 20));
     }
 

@@ -195,6 +195,12 @@ pub const VARIABLES: &[Variable] = &[
     active("SYNC_RATE_LIMIT_PULL", Kind::Count, Some("120"), "pulls per minute, key and project"),
     active("SYNC_RATE_LIMIT_OTHER", Kind::Count, Some("300"), "other calls per minute and key"),
     active(
+        "SYNC_RATE_LIMIT_AGENT",
+        Kind::Count,
+        Some("120"),
+        "all calls per minute of an agent's token or a public link, besides the limits above",
+    ),
+    active(
         "SYNC_STREAMS_PER_KEY",
         Kind::Count,
         Some("20"),

@@ -10,6 +10,7 @@ pub mod invitations;
 pub mod logins;
 mod slug;
 mod sqlite;
+pub mod tokens;
 mod usage;
 
 pub use cache::Control;
@@ -250,7 +251,9 @@ pub struct Audit {
 /// Users, keys, projects, members, enrolments.
 ///
 /// Every method is one transaction: it happened completely and is on disk, or not at all. Methods block.
-pub trait ControlStore: logins::LoginStore + invitations::InvitationStore + Send + Sync {
+pub trait ControlStore:
+    logins::LoginStore + invitations::InvitationStore + tokens::TokenStore + Send + Sync
+{
     /// Answers if the store can be read.
     fn ping(&self) -> Result<(), ControlError>;
 

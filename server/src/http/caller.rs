@@ -1,6 +1,8 @@
 //! Who calls a `/v1/projects*` route, checked in the order of the protocol (1.2): key, scope, membership, limit.
 
-use crate::auth::{Principal, Role, bearer, client_ip, impersonation_gate, project_role, project_scope};
+use crate::auth::{
+    Principal, Role, bearer, client_ip, impersonation_gate, project_role, project_scope, token_gate,
+};
 use crate::control::Refused;
 use crate::http::error::ApiError;
 use crate::http::{App, Peer};
@@ -89,6 +91,7 @@ async fn known(parts: &Parts, app: &App) -> Result<Caller, ApiError> {
     })?;
     let path = parts.uri.path();
     impersonation_gate(&principal, parts.method.as_str(), path)?;
+    token_gate(&principal, parts.method.as_str(), path)?;
     let call = Call { class: Class::of_path(path), client: client_of(app, parts), key_hash };
     Ok(Caller(principal, call))
 }
@@ -114,7 +117,8 @@ impl Caller {
             }
             None => None,
         };
-        project_role(id, found.map(|m| m.role), need)?;
+        let role = self.0.role_in(id, found.map(|m| m.role));
+        project_role(id, role, need)?;
         self.count(app, project.as_ref())?;
         // `project_role` refuses where there is no membership, and there is none without a project id.
         match (project, found) {
@@ -148,7 +152,8 @@ impl Caller {
     pub async fn still_reads(&self, app: &App, project: &ProjectId) -> bool {
         let known = app.control.holder(&self.1.key_hash).await;
         let member = app.control.membership(project.as_str(), &self.0.user_id).await;
-        matches!((known, member), (Ok(Some(_)), Ok(Some(m))) if !m.deleted)
+        let (Ok(Some(holder)), Ok(Some(member))) = (known, member) else { return false };
+        !member.deleted && holder.role_in(project.as_str(), Some(member.role)).is_some()
     }
 }
 

@@ -16,6 +16,7 @@ mod events;
 mod health;
 mod invitations;
 mod json;
+mod keys;
 mod login;
 mod mailbox;
 mod members;
@@ -142,6 +143,16 @@ pub const ROUTES: &[Route] = &[
     route("/v1/invitations", "GET", "own invitations", || get(invitations::of_person)),
     route("/v1/invitations/{invitation}/accept", "POST", "becomes a member", || post(invitations::accept)),
     route("/v1/invitations/{invitation}/decline", "POST", "says no", || post(invitations::decline)),
+    route("/v1/keys", "GET, POST", "own devices and tokens; new token", || {
+        get(keys::list).post(keys::create)
+    }),
+    route("/v1/keys/current", "GET", "what this key may do", || get(keys::current)),
+    route("/v1/keys/requests", "POST", "an agent asks for a token", || post(keys::ask)),
+    route("/v1/keys/requests/poll", "POST", "the agent collects it", || post(keys::collect)),
+    route("/v1/keys/requests/{code}", "GET, POST", "a person looks at a request, and approves it", || {
+        get(keys::look).post(keys::approve)
+    }),
+    route("/v1/keys/{key}", "DELETE", "revokes a device or a token", || delete(keys::revoke)),
     route("/v1/projects", "GET, POST", "own projects; new project", || {
         get(projects::list).post(projects::create)
     }),
@@ -160,6 +171,9 @@ pub const ROUTES: &[Route] = &[
     }),
     route("/v1/projects/{id}/invitations/{invitation}", "DELETE", "takes an invitation back", || {
         delete(invitations::withdraw)
+    }),
+    route("/v1/projects/{id}/public-link", "DELETE, GET, POST", "a link that anybody may read by", || {
+        get(keys::link).post(keys::make_link).delete(keys::unlink)
     }),
     route("/v1/projects/{id}/sync/push", "POST", "events into the log", || post(push::push)),
     route("/v1/projects/{id}/sync/pull", "GET", "events from the log", || get(pull::pull)),

@@ -10,6 +10,7 @@ mod keys;
 mod logins;
 mod members;
 mod projects;
+mod tokens;
 mod users;
 
 use super::{

@@ -78,7 +78,9 @@ pub(super) fn set_admin(
 pub(super) fn record(c: &Connection, usage: &Usage, now: ClientTime) -> Result<(), ControlError> {
     let mut used = c.prepare_cached("UPDATE api_keys SET last_used_at = ?2 WHERE id = ?1")?;
     for (key, at) in &usage.keys {
-        used.execute(params![key, stamp(*at)])?;
+        if used.execute(params![key, stamp(*at)])? == 0 {
+            super::tokens::used(c, key, *at)?;
+        }
     }
     // A cursor of a project that is gone meanwhile is dropped by the SELECT instead of failing the whole write.
     let mut cursor = c.prepare_cached(
