@@ -210,7 +210,11 @@ fn an_invitation_hands_nobody_the_account_of_somebody_else() {
             .json(&json!({"email": known, "role": "owner"}));
         let made = server.ask(&ask);
         assert_eq!(made.status, 201, "{}", made.text());
-        assert_eq!(made.header("x-td-enrolment-link"), None, "{known} has an account and signs in on their own");
+        assert_eq!(
+            made.header("x-td-enrolment-link"),
+            None,
+            "{known} has an account and signs in on their own"
+        );
     }
     assert_eq!(server.admin(&["enroll", "list"]), json!([]));
 }

@@ -109,6 +109,8 @@ pub struct Principal {
     pub grants: Option<Vec<Grant>>,
     /// Whether its events are counted against a budget.
     pub has_budget: bool,
+    /// Whether anybody may hold it: a public link.
+    pub is_public: bool,
 }
 
 impl Principal {
@@ -174,14 +176,26 @@ pub fn project_scope(caller: &Principal) -> Result<(), Refusal> {
     Err(Refusal::Forbidden("insufficient_scope", message.into()))
 }
 
-/// What a token is let through to: reading, and pushing events. Everything else is for people.
+/// What a token is let through to. An agent reads, but not what is addressed to its person, and pushes events. Whoever
+/// has a public link sees the project and nothing about people. Everything else is for people.
 pub fn token_gate(caller: &Principal, method: &str, path: &str) -> Result<(), Refusal> {
     let reads = ["GET", "HEAD"].contains(&method);
-    if caller.grants.is_none() || reads || path.ends_with("/sync/push") {
-        return Ok(());
-    }
-    let message = "a token may read and push events, nothing else";
-    Err(Refusal::Forbidden("insufficient_scope", message.into()))
+    let (passes, message) = match (&caller.grants, caller.is_public) {
+        (None, _) => return Ok(()),
+        (Some(_), true) => (reads && is_public(path), "a public link may read its project, nothing else"),
+        (Some(_), false) => (
+            reads && !path.starts_with("/v1/invitations") || path.ends_with("/sync/push"),
+            "a token may read and push events, nothing else",
+        ),
+    };
+    if passes { Ok(()) } else { Err(Refusal::Forbidden("insufficient_scope", message.into())) }
+}
+
+/// Named one by one: a route that is added stays closed to the public until it is named here.
+fn is_public(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix("/v1/projects") else { return path == "/v1/keys/current" };
+    let about = rest.strip_prefix('/').and_then(|r| r.split_once('/')).map(|(_, about)| about);
+    about.is_none_or(|a| ["events", "sync/digest", "sync/pull", "sync/snapshot", "sync/status"].contains(&a))
 }
 
 /// The membership gate (2.5). A project that does not exist reads exactly like one the caller is no member of.
@@ -233,6 +247,7 @@ mod tests {
             expires_at: None,
             grants: Some(vec![grant("a", "writer"), grant("b", "reader"), grant("c", "owner")]),
             has_budget: false,
+            is_public: false,
         };
         for (project, member, role) in [
             ("a", Some(Role::Owner), Some(Role::Writer)),
@@ -246,6 +261,20 @@ mod tests {
         }
         assert!(token_gate(&token, "POST", "/v1/projects/p/sync/push").is_ok());
         assert!(token_gate(&token, "PATCH", "/v1/projects/p").is_err());
+        assert!(token_gate(&token, "GET", "/v1/invitations").is_err());
+        let link = Principal { is_public: true, ..token.clone() };
+        for open in ["/v1/projects", "/v1/projects/p", "/v1/projects/p/sync/pull", "/v1/projects/p/events"] {
+            assert!(token_gate(&link, "GET", open).is_ok(), "{open}");
+        }
+        for closed in [
+            "/v1/projects/p/members",
+            "/v1/projects/p/sync/push",
+            "/v1/projects/p/x/events",
+            "/v1/invitations",
+        ] {
+            assert!(token_gate(&link, "GET", closed).is_err(), "{closed}");
+        }
+        assert!(token_gate(&link, "POST", "/v1/projects/p/sync/push").is_err());
         let person = Principal { grants: None, ..token };
         assert_eq!(person.role_in("d", Some(Role::Owner)), Some(Role::Owner));
         assert!(token_gate(&person, "PATCH", "/v1/projects/p").is_ok());
