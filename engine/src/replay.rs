@@ -10,6 +10,7 @@ use crate::event::LogEvent;
 use crate::id::Seq;
 use crate::{apply, before, conflict};
 use rusqlite::params;
+use std::ops::ControlFlow;
 
 /// What became of a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -169,9 +170,10 @@ impl Write<'_> {
 }
 
 /// One recorded event that had no effect, or not all of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct SkippedEvent {
     /// Place in the log.
+    #[serde(rename = "server_seq")]
     pub seq: Seq,
     /// Author.
     pub device: String,
@@ -189,12 +191,27 @@ pub struct SkippedEvent {
 
 /// Every recorded event, in order of the log (law 7).
 pub fn list_skipped(conn: &rusqlite::Connection) -> rusqlite::Result<Vec<SkippedEvent>> {
+    let mut all = Vec::new();
+    each_skipped(conn, Seq(i64::MIN), &mut |event| {
+        all.push(event);
+        ControlFlow::Continue(())
+    })?;
+    Ok(all)
+}
+
+/// The recorded events behind a sequence, in order of the log, until `each` has enough. Costs what is handed over.
+pub fn each_skipped(
+    conn: &rusqlite::Connection,
+    after: Seq,
+    each: &mut dyn FnMut(SkippedEvent) -> ControlFlow<()>,
+) -> rusqlite::Result<()> {
     let mut ask = conn.prepare_cached(
         "SELECT server_seq, device_id, action_type, entity_type, entity_id, reason, error
-         FROM sync_skipped_events ORDER BY server_seq",
+         FROM sync_skipped_events WHERE server_seq > ?1 ORDER BY server_seq",
     )?;
-    let rows = ask.query_map([], |r| {
-        Ok(SkippedEvent {
+    let mut rows = ask.query([after.0])?;
+    while let Some(r) = rows.next()? {
+        let event = SkippedEvent {
             seq: Seq(r.get(0)?),
             device: r.get(1)?,
             action: r.get(2)?,
@@ -202,7 +219,10 @@ pub fn list_skipped(conn: &rusqlite::Connection) -> rusqlite::Result<Vec<Skipped
             entity_id: r.get(4)?,
             reason: r.get(5)?,
             error: r.get(6)?,
-        })
-    })?;
-    rows.collect()
+        };
+        if each(event).is_break() {
+            break;
+        }
+    }
+    Ok(())
 }

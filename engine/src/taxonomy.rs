@@ -3,6 +3,7 @@
 //! Duty: turn what a client wrote into the canonical word, before anything is stored or applied.
 //! Danger: the log and HTTP know no table of `td`; they reach these words only through [`Schema`].
 
+use crate::apply::{self, EventRef};
 use crate::payload::Payload;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -83,6 +84,9 @@ pub trait Schema: Send + Sync {
     /// What a live stream calls an event of this type and action (server-protocol 4.7) when watchers can follow it by
     /// its entity alone; `None` tells them to load everything again.
     fn announcement(&self, entity: &str, action: &str) -> Option<&'static str>;
+    /// Whether the author of `own` had seen `other`, an earlier event of the same entity: its state before shows what
+    /// `other` wrote. A schema that cannot tell says yes.
+    fn shows(&self, own: EventRef<'_>, other: EventRef<'_>) -> bool;
 }
 
 /// The schema of `td` projects.
@@ -165,6 +169,10 @@ impl Schema for TdSchema {
             ("issues", _) => Some("issue.upserted"),
             _ => None,
         }
+    }
+
+    fn shows(&self, own: EventRef<'_>, other: EventRef<'_>) -> bool {
+        apply::shows(own, other)
     }
 }
 

@@ -52,6 +52,7 @@ pub fn checks(config: Result<Config, ConfigError>) -> Vec<Check> {
         check("tls.certificate", "the certificate for HTTPS", certificate).after(DIR),
         check("server.signup", "who may make an account", signup),
         check("server.apply", "live views follow their logs", apply).after(&["server.lock"]),
+        check("server.quarantine", "events that cannot apply", quarantine).after(&["server.lock"]),
     ]
 }
 
@@ -247,22 +248,30 @@ fn signup(config: &Config) -> Verdict {
     Verdict::Ok("closed: accounts are made by enrolment and by owners".into())
 }
 
-fn apply(config: &Config) -> Verdict {
-    let standing = match admin::ask_running(&config.data_dir(), &Request::Standing) {
-        Ok(None) => return Verdict::Skip("no server answers on the admin socket".into()),
-        Ok(Some(reply)) => reply.json,
+/// What the running server says of its projects in use.
+fn standing(config: &Config) -> Result<serde_json::Value, Verdict> {
+    match admin::ask_running(&config.data_dir(), &Request::Standing) {
+        Ok(None) => Err(Verdict::Skip("no server answers on the admin socket".into())),
+        Ok(Some(reply)) => Ok(reply.json),
         Err(e) => {
-            return fail(
-                format!("the running server does not answer: {e}"),
-                "td-sync admin maintenance status",
-            );
+            Err(fail(format!("the running server does not answer: {e}"), "td-sync admin maintenance status"))
         }
+    }
+}
+
+fn projects(standing: &serde_json::Value) -> &[serde_json::Value] {
+    standing["projects"].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn apply(config: &Config) -> Verdict {
+    let standing = match standing(config) {
+        Ok(standing) => standing,
+        Err(verdict) => return verdict,
     };
     if standing["maintenance"] == true {
         return warn("maintenance mode is on: writes are held", "td-sync admin maintenance off");
     }
-    let empty = Vec::new();
-    let projects = standing["projects"].as_array().unwrap_or(&empty);
+    let projects = projects(&standing);
     let lag = |p: &serde_json::Value| p["head"].as_i64().unwrap_or(0) - p["applied"].as_i64().unwrap_or(0);
     match projects.iter().max_by_key(|p| lag(p)).filter(|p| lag(p) > FAR_BEHIND) {
         Some(p) => {
@@ -270,6 +279,28 @@ fn apply(config: &Config) -> Verdict {
             warn(cause, "td-sync doctor --only server.apply")
         }
         None => Verdict::Ok(format!("{} projects in use, none behind", projects.len())),
+    }
+}
+
+fn quarantine(config: &Config) -> Verdict {
+    let standing = match standing(config) {
+        Ok(standing) => standing,
+        Err(verdict) => return verdict,
+    };
+    let count = |p: &serde_json::Value, what: &str| p["recorded"][what].as_i64().unwrap_or(0);
+    let sum = |what: &str| projects(&standing).iter().map(|p| count(p, what)).sum::<i64>();
+    match projects(&standing).iter().max_by_key(|p| count(p, "quarantined")) {
+        Some(p) if count(p, "quarantined") > 0 => {
+            let project = p["project"].as_str().unwrap_or_default();
+            let cause = format!("{} events of {project} cannot be applied", count(p, "quarantined"));
+            warn(cause, format!("td-sync admin quarantine list --project {project}"))
+        }
+        // Without effect by rule: somebody changed what somebody else had deleted. Nothing to be done about it.
+        _ => Verdict::Ok(format!(
+            "none in the projects in use; {} without effect and {} conflicts are recorded",
+            sum("skipped"),
+            sum("conflicts")
+        )),
     }
 }
 

@@ -18,6 +18,7 @@ pub mod log;
 pub mod logging;
 pub mod mail;
 pub mod maintenance;
+pub mod packing;
 pub mod resolve;
 pub mod secret;
 pub mod server;

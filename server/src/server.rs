@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use td_engine::taxonomy::TdSchema;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// How long a start waits for a predecessor that is still closing.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MOST_OPEN: usize = 256;
 /// Most projects kept in use; below [`MOST_OPEN`], so that a log can always be opened.
 const MOST_USED: usize = 200;
+/// Most snapshots that are sent at once: each holds a file and three chunks in memory.
+const MOST_DOWNLOADS: usize = 128;
 /// How often use is written behind and idle projects are closed.
 const TICK: Duration = Duration::from_secs(30);
 /// How long a stop waits for mails under way.
@@ -136,8 +138,13 @@ impl Server {
         let tls = config.tls.as_ref().map(|tls| Tls::start(tls, &dir, listeners.answers_http()));
         let tls = tls.transpose()?.map(Arc::new);
         let gate = Arc::new(Gate::default());
-        let projects =
-            OpenProjects::new(Arc::clone(&logs), config.projects.clone(), clock::system(), MOST_USED);
+        let projects = OpenProjects::new(
+            Arc::clone(&logs),
+            config.projects.clone(),
+            dir.epoch(),
+            clock::system(),
+            MOST_USED,
+        );
         let app = Arc::new(App {
             limits: Limits::new(&config.limits),
             post: Post::new(&config.mail, &config.base_url)?,
@@ -151,6 +158,7 @@ impl Server {
             schema: Arc::new(TdSchema),
             tls,
             gate,
+            downloads: Arc::new(Semaphore::new(MOST_DOWNLOADS)),
             stopping: watch::Sender::new(false),
             config,
         });

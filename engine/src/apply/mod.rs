@@ -8,11 +8,13 @@
 mod cycle;
 mod outcome;
 mod parts;
+mod seen;
 mod value;
 mod write;
 
 pub use outcome::{Applied, ApplyError, Change, How, Outcome, Reason, Removal};
 pub(crate) use parts::{Half, Parts};
+pub use seen::shows;
 pub(crate) use value::stored_value;
 
 use crate::db::{Catalog, Table, Write};

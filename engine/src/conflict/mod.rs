@@ -17,7 +17,9 @@ pub use restore::{Restoration, compose_restore};
 use crate::db::has_table;
 use crate::id::Seq;
 use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
+use std::ops::ControlFlow;
 
 /// How the losing side lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,16 +87,44 @@ impl Conflict {
 
 /// Every conflict that the log has led to, oldest winner first. Empty where our tables are missing.
 pub fn list_conflicts(conn: &Connection) -> rusqlite::Result<Vec<Conflict>> {
+    let mut all = Vec::new();
+    each_conflict(conn, None, &mut |conflict| {
+        all.push(conflict);
+        ControlFlow::Continue(())
+    })?;
+    Ok(all)
+}
+
+/// A conflict's place in the list of all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place(pub Seq, pub Seq, pub String, pub String);
+
+impl Conflict {
+    /// Where it stands.
+    pub fn place(&self) -> Place {
+        Place(self.winner_seq, self.loser_seq, self.entity_type.clone(), self.entity_id.clone())
+    }
+}
+
+/// The conflicts behind a place, oldest winner first, until `each` has enough. Costs what is handed over.
+pub fn each_conflict(
+    conn: &Connection,
+    after: Option<&Place>,
+    each: &mut dyn FnMut(Conflict) -> ControlFlow<()>,
+) -> rusqlite::Result<()> {
     if !has_table(conn, "tdsync_conflict")? {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let mut ask = conn.prepare_cached(
         "SELECT id, winner_seq, loser_seq, entity_type, entity_id, kind, winner_device, loser_device, loser, winner
-         FROM tdsync_conflict ORDER BY winner_seq, loser_seq, entity_type, entity_id",
+         FROM tdsync_conflict WHERE (winner_seq, loser_seq, entity_type, entity_id) > (?1, ?2, ?3, ?4)
+         ORDER BY winner_seq, loser_seq, entity_type, entity_id",
     )?;
+    let from = after.map_or((i64::MIN, i64::MIN, "", ""), |p| (p.0.0, p.1.0, &p.2, &p.3));
     let object = |text: String| serde_json::from_str(&text).unwrap_or_default();
-    let rows = ask.query_map([], |r| {
-        Ok(Conflict {
+    let mut rows = ask.query(from)?;
+    while let Some(r) = rows.next()? {
+        let conflict = Conflict {
             id: r.get(0)?,
             winner_seq: Seq(r.get(1)?),
             loser_seq: Seq(r.get(2)?),
@@ -105,9 +135,12 @@ pub fn list_conflicts(conn: &Connection) -> rusqlite::Result<Vec<Conflict>> {
             loser_device: r.get(7)?,
             loser: object(r.get(8)?),
             winner: object(r.get(9)?),
-        })
-    })?;
-    rows.collect()
+        };
+        if each(conflict).is_break() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Fields that say when a program touched a row, or belong to one device, but hold nothing that a person wrote: losing

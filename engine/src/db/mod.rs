@@ -7,11 +7,13 @@
 
 mod catalog;
 mod open;
+mod place;
 mod row;
 
 pub use catalog::{Catalog, Column, Table};
 pub(crate) use catalog::{Default, quoted};
 pub use open::{OpenError, Purpose, SCHEMA_VERSION};
+pub use place::Place;
 pub use row::{Meaning, Row, meaning};
 pub(crate) use row::{exact_json, from_exact_json};
 
@@ -56,17 +58,32 @@ impl ProjectDb {
     /// A new database with the built-in board, dated `now`. The file must not exist (or be empty, as a crashed
     /// creation leaves it); its folder must.
     pub fn create(path: &Path, purpose: Purpose, now: ClientTime) -> Result<Self, OpenError> {
-        open::create(path, purpose, now)
+        Self::create_at(&path.into(), purpose, now)
+    }
+
+    /// [`ProjectDb::create`], wherever it is.
+    pub fn create_at(place: &Place, purpose: Purpose, now: ClientTime) -> Result<Self, OpenError> {
+        open::create(place, purpose, now)
     }
 
     /// Opens an existing database of schema 38 for writing.
     pub fn open(path: &Path, purpose: Purpose) -> Result<Self, OpenError> {
-        open::open(path, purpose)
+        Self::open_at(&path.into(), purpose)
+    }
+
+    /// [`ProjectDb::open`], wherever it is.
+    pub fn open_at(place: &Place, purpose: Purpose) -> Result<Self, OpenError> {
+        open::open(place, purpose)
     }
 
     /// Opens an existing database of schema 38; every write through it fails.
     pub fn open_read_only(path: &Path) -> Result<Self, OpenError> {
-        open::open_read_only(path)
+        Self::open_read_only_at(&path.into())
+    }
+
+    /// [`ProjectDb::open_read_only`], wherever it is.
+    pub fn open_read_only_at(place: &Place) -> Result<Self, OpenError> {
+        open::open_read_only(place)
     }
 
     /// A new database that lives as long as the value.

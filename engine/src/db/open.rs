@@ -3,7 +3,7 @@
 //! Danger: a plain look into a SQLite file can already change it (a WAL file is checkpointed on close, a journal is
 //! rolled back, side files appear). So the version is read first, from a handle that writes nothing.
 
-use super::{Catalog, ProjectDb, set_meta};
+use super::{Catalog, Place, ProjectDb, set_meta};
 use crate::time::ClientTime;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
@@ -134,24 +134,26 @@ impl OpenError {
     }
 }
 
-pub(super) fn create(path: &Path, purpose: Purpose, now: ClientTime) -> Result<ProjectDb, OpenError> {
-    if fs::metadata(path).is_ok_and(|m| m.len() > 0) && !was_cut_off(path)? {
+pub(super) fn create(place: &Place, purpose: Purpose, now: ClientTime) -> Result<ProjectDb, OpenError> {
+    let path = place.path();
+    let is_there = match place.is_on_system() {
+        true => fs::metadata(path).is_ok_and(|m| m.len() > 0),
+        false => place.connect(OpenFlags::SQLITE_OPEN_READ_WRITE).is_ok(),
+    };
+    if is_there && !was_cut_off(place)? {
         return Err(OpenError::Exists { path: path.into() });
     }
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags)?;
+    let conn = place.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     configure(&conn, purpose)?;
     fill(conn, purpose, now, path)
 }
 
 /// The schema is one transaction, so a creation that was cut off leaves an empty file, or one that its journal empties.
-fn was_cut_off(path: &Path) -> Result<bool, OpenError> {
-    if !has_side_file(path) {
+fn was_cut_off(place: &Place) -> Result<bool, OpenError> {
+    if place.is_on_system() && !has_side_file(place.path()) {
         return Ok(false);
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags)?;
+    let conn = place.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     conn.busy_timeout(Duration::from_secs(5))?;
     Ok(conn.query_row("SELECT COUNT(*) = 0 FROM sqlite_master", [], |r| r.get(0))?)
 }
@@ -182,12 +184,9 @@ fn fill(
     finish(conn, path)
 }
 
-pub(super) fn open(path: &Path, purpose: Purpose) -> Result<ProjectDb, OpenError> {
-    examine(path)?;
-    let conn = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
+pub(super) fn open(place: &Place, purpose: Purpose) -> Result<ProjectDb, OpenError> {
+    examine(place)?;
+    let conn = place.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     configure(&conn, purpose)?;
     // Only if one is missing: looking at a project must not wait for whoever writes to it.
     if !has_own_tables(&conn, purpose)? {
@@ -195,17 +194,14 @@ pub(super) fn open(path: &Path, purpose: Purpose) -> Result<ProjectDb, OpenError
         add_own_tables(&tx, purpose)?;
         tx.commit()?;
     }
-    finish(conn, path)
+    finish(conn, place.path())
 }
 
-pub(super) fn open_read_only(path: &Path) -> Result<ProjectDb, OpenError> {
-    examine(path)?;
-    let conn = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
+pub(super) fn open_read_only(place: &Place) -> Result<ProjectDb, OpenError> {
+    examine(place)?;
+    let conn = place.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     conn.busy_timeout(Duration::from_secs(5))?;
-    finish(conn, path)
+    finish(conn, place.path())
 }
 
 fn configure(conn: &Connection, purpose: Purpose) -> rusqlite::Result<()> {
@@ -256,25 +252,12 @@ fn finish(conn: Connection, path: &Path) -> Result<ProjectDb, OpenError> {
 }
 
 /// Refuses everything that is not a project of schema 38, without changing a byte of it.
-fn examine(path: &Path) -> Result<(), OpenError> {
-    let io_error = |source| OpenError::Io { path: path.into(), source };
-    let mut file = match fs::File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            return Err(OpenError::Missing { path: path.into() });
-        }
-        Err(e) => return Err(io_error(e)),
-    };
-    let mut head = [0; 16];
-    // An empty file is an empty database to SQLite; to a person it is not one.
-    if let Err(e) = file.read_exact(&mut head) {
-        let short = e.kind() == io::ErrorKind::UnexpectedEof;
-        return Err(if short { OpenError::NotSqlite { path: path.into() } } else { io_error(e) });
+fn examine(place: &Place) -> Result<(), OpenError> {
+    let path = place.path();
+    if place.is_on_system() {
+        examine_head(path)?;
     }
-    if &head != MAGIC {
-        return Err(OpenError::NotSqlite { path: path.into() });
-    }
-    match stored_version(path)? {
+    match stored_version(place)? {
         None => Err(OpenError::NotAProject { path: path.into() }),
         Some(found) if found < SCHEMA_VERSION => Err(OpenError::Older { path: path.into(), found }),
         Some(found) if found > SCHEMA_VERSION => Err(OpenError::Newer { path: path.into(), found }),
@@ -282,8 +265,22 @@ fn examine(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-fn stored_version(path: &Path) -> Result<Option<i64>, OpenError> {
-    if !has_side_file(path) {
+/// The first bytes, without SQLite: an empty file is an empty database to it; to a person it is not one.
+fn examine_head(path: &Path) -> Result<(), OpenError> {
+    let mut head = [0; 16];
+    match fs::File::open(path).and_then(|mut file| file.read_exact(&mut head)) {
+        Ok(()) if &head == MAGIC => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(OpenError::Missing { path: path.into() }),
+        Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => {
+            Err(OpenError::Io { path: path.into(), source: e })
+        }
+        _ => Err(OpenError::NotSqlite { path: path.into() }),
+    }
+}
+
+fn stored_version(place: &Place) -> Result<Option<i64>, OpenError> {
+    let path = place.path();
+    if place.is_on_system() && !has_side_file(path) {
         // `immutable`: no lock, no side file, no recovery. Right as long as nobody writes; a reader that meets a
         // writer half-way gets an error at worst, and asks again below.
         let flags =
@@ -295,10 +292,12 @@ fn stored_version(path: &Path) -> Result<Option<i64>, OpenError> {
     }
     // Content in a WAL or a hot journal: the main file alone does not tell. SQLite has to look, and may roll an
     // interrupted write back; it must not fold the WAL in when this handle closes.
-    let conn = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
+    let conn = match place.connect(OpenFlags::SQLITE_OPEN_READ_WRITE) {
+        Err(e) if !place.is_on_system() && e.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
+            return Err(OpenError::Missing { path: path.into() });
+        }
+        other => other?,
+    };
     conn.busy_timeout(Duration::from_secs(5))?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     read_version(&conn).map_err(|e| match e.sqlite_error_code() {

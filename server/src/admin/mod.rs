@@ -10,6 +10,7 @@ mod backup;
 mod logins;
 mod mail;
 mod office;
+mod quarantine;
 mod reach;
 mod socket;
 mod tls;
@@ -112,6 +113,20 @@ pub enum Request {
     TlsStatus,
     /// Asks for a certificate, or reads the files again, now.
     TlsRenew,
+    /// Shows the events of a project that did not simply apply.
+    QuarantineList {
+        /// Id, slug or name.
+        project: String,
+        /// Only those above this sequence.
+        after: i64,
+        /// At most so many.
+        limit: usize,
+    },
+    /// Builds a project's live view again from its log.
+    QuarantineReplay {
+        /// Id, slug or name.
+        project: String,
+    },
     /// What only a running server knows, for the doctor.
     Standing,
 }

@@ -1,6 +1,6 @@
 //! Answers requests over an open control store.
 
-use super::{AdminError, Reply, Request, Turn, backup, logins};
+use super::{AdminError, Reply, Request, Turn, backup, logins, quarantine};
 use crate::auth::{Role, Scopes};
 use crate::clock::later;
 use crate::config::Config;
@@ -14,6 +14,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use td_engine::id::Seq;
 
 /// Longest life of an enrolment link: a day. A link is a password in a chat window.
 const LONGEST_TTL: u64 = 86_400;
@@ -100,6 +101,10 @@ impl Office {
             Request::MailTest { to } => self.mail_test(to),
             Request::TlsStatus => self.tls_status(),
             Request::TlsRenew => self.tls_renew(),
+            Request::QuarantineList { project, after, limit } => {
+                quarantine::list(self, &self.project(project)?, Seq(*after), *limit)
+            }
+            Request::QuarantineReplay { project } => quarantine::replay(self, &self.project(project)?),
             Request::Standing => self.standing(),
         }
     }
@@ -309,7 +314,10 @@ impl Office {
             .projects
             .lag()
             .into_iter()
-            .map(|(id, applied, head)| json!({"project": id, "applied": applied, "head": head.seq}))
+            .map(|p| {
+                json!({"project": p.project, "applied": p.applied, "head": p.head.seq,
+                    "recorded": p.recorded})
+            })
             .collect();
         Ok(Reply { text: String::new(), json: json!({"maintenance": app.gate.is_closed(), "projects": lag}) })
     }

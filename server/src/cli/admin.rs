@@ -88,6 +88,11 @@ enum AdminVerb {
         #[command(subcommand)]
         verb: TlsVerb,
     },
+    /// Events that did not simply apply
+    Quarantine {
+        #[command(subcommand)]
+        verb: QuarantineVerb,
+    },
     /// Hold writes while reads go on
     Maintenance {
         /// What to do
@@ -170,6 +175,28 @@ enum TlsVerb {
     Renew,
 }
 
+#[derive(Subcommand)]
+enum QuarantineVerb {
+    /// Show them with the reason
+    List {
+        /// Id, slug or name
+        #[arg(long)]
+        project: String,
+        /// Only those above this sequence
+        #[arg(long, default_value_t = 0)]
+        after: i64,
+        /// At most so many (1 to 1000)
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Build the project's live view again from its log, so that what applies now does
+    Replay {
+        /// Id, slug or name
+        #[arg(long)]
+        project: String,
+    },
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Switch {
     On,
@@ -226,6 +253,12 @@ fn request(verb: AdminVerb) -> Request {
         AdminVerb::Mail { verb: MailVerb::Test { to } } => Request::MailTest { to },
         AdminVerb::Tls { verb: TlsVerb::Status } => Request::TlsStatus,
         AdminVerb::Tls { verb: TlsVerb::Renew } => Request::TlsRenew,
+        AdminVerb::Quarantine { verb: QuarantineVerb::List { project, after, limit } } => {
+            Request::QuarantineList { project, after, limit }
+        }
+        AdminVerb::Quarantine { verb: QuarantineVerb::Replay { project } } => {
+            Request::QuarantineReplay { project }
+        }
         AdminVerb::Maintenance { turn } => Request::Maintenance {
             turn: match turn {
                 Switch::On => Turn::On,

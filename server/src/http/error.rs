@@ -8,7 +8,7 @@ use crate::auth::Refusal;
 use crate::control::ControlError;
 use crate::http::answer::json;
 use crate::log::LogError;
-use axum::http::{HeaderValue, StatusCode, header::RETRY_AFTER};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use std::borrow::Cow;
@@ -22,6 +22,7 @@ pub struct ApiError {
     message: Cow<'static, str>,
     internal: Option<String>,
     retry_after: Option<Duration>,
+    more: Option<(HeaderName, HeaderValue)>,
 }
 
 /// Why a request failed, for the access log; travels in the response's extensions.
@@ -31,7 +32,7 @@ pub struct Internal(pub String);
 impl ApiError {
     /// Any refusal.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, message: message.into(), internal: None, retry_after: None }
+        Self { status, code, message: message.into(), internal: None, retry_after: None, more: None }
     }
 
     /// 400 `bad_request`.
@@ -55,6 +56,11 @@ impl ApiError {
     pub fn rate_limited(retry_after: Duration) -> Self {
         let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "rate limit exceeded");
         Self { retry_after: Some(retry_after), ..error }
+    }
+
+    /// With a header that says a number more: bodies keep the reference's shape.
+    pub fn header(self, name: HeaderName, number: i64) -> Self {
+        Self { more: Some((name, HeaderValue::from(number))), ..self }
     }
 
     /// 500 with the route's own sentence, for a failing control store.
@@ -95,6 +101,9 @@ impl IntoResponse for ApiError {
             // Rounded up: a client that waits exactly so long must not be refused again.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if let Some((name, value)) = self.more {
+            response.headers_mut().insert(name, value);
         }
         if let Some(cause) = self.internal {
             response.extensions_mut().insert(Internal(cause));

@@ -6,26 +6,33 @@
 //! Adding a route: a line in [`ROUTES`], a handler that takes [`caller::Caller`] first if it needs a key, a refusal for
 //! every bad input, and a row in `server/tests/refusals.rs`.
 
+mod accept;
 mod answer;
 mod around;
 mod body;
 mod caller;
+mod conflicts;
 mod enroll;
 mod error;
 mod events;
 mod health;
+mod history;
 mod invitations;
 mod json;
 mod keys;
 mod login;
 mod mailbox;
 mod members;
+mod outlet;
+mod page;
 mod projects;
 mod pull;
 mod push;
 mod query;
+mod range;
 mod redirect;
 mod serve;
+mod snapshot;
 mod sockets;
 mod status;
 mod stream;
@@ -53,7 +60,7 @@ use axum::routing::{MethodRouter, delete, get, patch, post};
 use std::net::IpAddr;
 use std::sync::Arc;
 use td_engine::taxonomy::Schema;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Everything a handler may use.
 pub struct App {
@@ -75,6 +82,8 @@ pub struct App {
     pub tls: Option<Arc<Tls>>,
     /// Maintenance mode.
     pub gate: Arc<Gate>,
+    /// Snapshots that may be sent at once.
+    pub downloads: Arc<Semaphore>,
     /// How often somebody may call.
     pub limits: Limits,
     /// How mail leaves.
@@ -178,7 +187,16 @@ pub const ROUTES: &[Route] = &[
     route("/v1/projects/{id}/sync/push", "POST", "events into the log", || post(push::push)),
     route("/v1/projects/{id}/sync/pull", "GET", "events from the log", || get(pull::pull)),
     route("/v1/projects/{id}/sync/status", "GET", "head and count of the log", || get(status::status)),
+    route("/v1/projects/{id}/sync/snapshot", "GET", "database file to start a device from", || {
+        get(snapshot::snapshot)
+    }),
     route("/v1/projects/{id}/sync/digest", "GET", "hash of the project's state", || get(status::digest)),
+    route("/v1/projects/{id}/sync/conflicts", "GET", "losing sides that are kept", || {
+        get(conflicts::conflicts)
+    }),
+    route("/v1/projects/{id}/history/{type}/{entity}", "GET", "every event of one entity", || {
+        get(history::history)
+    }),
 ];
 
 /// The whole service.

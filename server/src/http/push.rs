@@ -7,7 +7,7 @@
 use crate::auth::{Principal, Role};
 use crate::control::Audit;
 use crate::http::App;
-use crate::http::answer::json;
+use crate::http::answer::{json, with_head};
 use crate::http::body::{Inbox, Text};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
@@ -70,7 +70,7 @@ pub async fn push(
             app.control.audit(moved(&caller.0, &project, &device, &session, *action, *seq));
         }
     }
-    Ok(json(StatusCode::OK, &answer(&ids, &outcomes)))
+    Ok(with_head(json(StatusCode::OK, &answer(&ids, &outcomes)), open.log.head().seq))
 }
 
 /// Events taken from a token's budget, before the log sees them: what is not stored is given back.

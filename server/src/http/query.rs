@@ -1,6 +1,8 @@
 //! Query strings as the reference reads them: the first of repeated parameters counts, an empty one is absent, a `+` is
 //! a blank, a pair with a broken escape or a `;` is dropped.
 
+use crate::http::error::ApiError;
+
 /// The parameters.
 pub struct Query(Vec<(String, String)>);
 
@@ -25,6 +27,17 @@ impl Query {
     pub fn int(&self, name: &str) -> Option<Option<i64>> {
         // Rust reads a leading `+` and zeros as Go does.
         self.text(name).map(|text| text.parse().ok())
+    }
+}
+
+impl Query {
+    /// How many items a page of ours may have: from 1, cut to `most`.
+    pub fn limit(&self, default: usize, most: usize) -> Result<usize, ApiError> {
+        match self.int("limit") {
+            None => Ok(default),
+            Some(Some(n)) if n >= 1 => Ok(usize::try_from(n).unwrap_or(most).min(most)),
+            Some(_) => Err(ApiError::bad_request("invalid limit")),
+        }
     }
 }
 

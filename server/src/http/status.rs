@@ -1,22 +1,32 @@
 //! GET `/v1/projects/{id}/sync/status` (server-protocol 4.6) and `…/sync/digest` (ours).
 //!
-//! Neither counts anything: the status is the log's head, the digest comes from the live view, cached per sequence.
+//! Neither counts anything: the status is the log's head, the digest comes from the live view or a kept snapshot, and
+//! is computed once per state.
 
 use crate::auth::Role;
 use crate::http::App;
-use crate::http::answer::json;
+use crate::http::answer::{json, with_head};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use crate::http::query::Query;
+use crate::live::{OpenProject, StateDigest};
+use crate::snapshot::SnapshotError;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderName, StatusCode};
 use axum::response::Response;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
+use td_engine::id::Seq;
 
 /// How long a digest waits for the live view to reach the head.
 const CATCH_UP: Duration = Duration::from_secs(10);
+/// What the live view recorded so far: events without effect, of those the ones that cannot have any, losing sides.
+const SKIPPED: HeaderName = HeaderName::from_static("x-td-skipped");
+const QUARANTINED: HeaderName = HeaderName::from_static("x-td-quarantined");
+const CONFLICTS: HeaderName = HeaderName::from_static("x-td-conflicts");
+/// The sequence nearest to the one asked for that has a digest.
+const NEAREST: HeaderName = HeaderName::from_static("x-td-digest-seq");
 
 /// GET `…/sync/status`
 pub async fn status(
@@ -25,29 +35,69 @@ pub async fn status(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let project = caller.in_project(&app, &id, Role::Reader).await?;
-    let head = app.projects.open(&project).await?.log.head();
+    let open = app.projects.open(&project).await?;
+    let (head, recorded) = (open.log.head(), open.recorded());
     let mut body = json!({"event_count": head.count, "last_server_seq": head.seq});
     if let Some(time) = head.last_time.filter(|_| head.count > 0) {
         body["last_event_time"] = time.rfc3339s_utc().into();
     }
-    Ok(json(StatusCode::OK, &body))
+    let mut response = with_head(json(StatusCode::OK, &body), head.seq);
+    for (name, count) in
+        [(SKIPPED, recorded.skipped), (QUARANTINED, recorded.quarantined), (CONFLICTS, recorded.conflicts)]
+    {
+        response.headers_mut().insert(name, count.into());
+    }
+    Ok(response)
 }
 
-/// GET `…/sync/digest`
+/// GET `…/sync/digest`: at the head, or with `?seq=N` at a kept snapshot.
 pub async fn digest(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let project = caller.in_project(&app, &id, Role::Reader).await?;
-    let open = app.projects.open(&project).await?;
-    let work = tokio::task::spawn_blocking(move || open.digest());
-    let digest = match timeout(CATCH_UP, work).await {
-        Err(_) => {
-            return Err(ApiError::unavailable("the live view is still catching up", Duration::from_secs(2)));
+    let query = Query::parse(query.as_deref().unwrap_or_default());
+    let seq = match query.int("seq") {
+        Some(seq) => {
+            let seq = seq.filter(|n| *n > 0).ok_or_else(|| ApiError::bad_request("invalid seq"))?;
+            Some(Seq(seq))
         }
-        Ok(Err(e)) => return Err(ApiError::internal("failed to compute digest", e)),
-        Ok(Ok(result)) => result.map_err(|e| ApiError::internal("failed to compute digest", e))?,
+        None => None,
     };
-    Ok(json(StatusCode::OK, &json!({"seq": digest.seq, "digest": digest.hex, "format": digest.format})))
+    let open = app.projects.open(&project).await?;
+    let head = open.log.head().seq;
+    let digest = match seq.filter(|seq| *seq != head) {
+        None => at_head(&open).await?,
+        Some(seq) => at_point(&open, seq, head).await?,
+    };
+    let body = json!({"seq": digest.seq, "digest": digest.hex, "format": digest.format});
+    Ok(with_head(json(StatusCode::OK, &body), head))
+}
+
+async fn at_head(open: &Arc<OpenProject>) -> Result<StateDigest, ApiError> {
+    if !open.caught_up(CATCH_UP).await {
+        return Err(ApiError::unavailable("the live view is still catching up", Duration::from_secs(2)));
+    }
+    open.digest().await.map_err(|e| ApiError::internal("failed to compute digest", e))
+}
+
+async fn at_point(open: &Arc<OpenProject>, seq: Seq, head: Seq) -> Result<StateDigest, ApiError> {
+    let shelf = Arc::clone(&open.shelf);
+    let found =
+        tokio::task::spawn_blocking(move || -> Result<Result<StateDigest, Vec<Seq>>, SnapshotError> {
+            Ok(match shelf.at(seq)? {
+                Some(kept) => Ok(kept.digest()?),
+                None => Err(shelf.points()?),
+            })
+        });
+    let failed = |e: String| ApiError::internal("failed to compute digest", e);
+    let found = found.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
+    found.map_err(|points| {
+        let distance = |point: &Seq| point.0.abs_diff(seq.0);
+        let nearest = points.into_iter().chain([head]).min_by_key(distance).unwrap_or(head);
+        let message = format!("no state is kept at sequence {seq}; the nearest is at {nearest}");
+        ApiError::new(StatusCode::CONFLICT, "no_such_point", message).header(NEAREST, nearest.0)
+    })
 }

@@ -32,7 +32,18 @@ impl Sender {
 
     /// Cuts the body: the client sees a broken connection instead of a complete answer.
     pub fn fail(&self, handle: &Handle, patience: Duration) -> bool {
-        self.put(handle, Err(io::Error::other("the page broke off")), patience)
+        self.put(handle, Err(broke_off()), patience)
+    }
+
+    /// [`Sender::send`] for tasks.
+    pub async fn send_to(&self, chunk: Bytes, patience: Duration) -> bool {
+        timeout(patience, self.0.send(Ok(chunk))).await.is_ok_and(|sent| sent.is_ok())
+    }
+
+    /// [`Sender::fail`] for tasks.
+    pub async fn cut(&self, patience: Duration) {
+        // A client that is gone, or takes nothing any more, does not need to be told.
+        let _ = timeout(patience, self.0.send(Err(broke_off()))).await;
     }
 
     fn put(&self, handle: &Handle, chunk: Result<Bytes, io::Error>, patience: Duration) -> bool {
@@ -45,6 +56,10 @@ impl Sender {
             }),
         }
     }
+}
+
+fn broke_off() -> io::Error {
+    io::Error::other("the body broke off")
 }
 
 impl Body for Chunks {

@@ -6,19 +6,21 @@
 //! Danger: an entry here keeps its log open. Entries go when nobody used them for [`IDLE`], or when there are too many.
 
 mod announce;
+mod project;
 mod view;
 
 pub use announce::{Announcements, Missed, refresh};
-pub use view::{LiveError, LiveView, PAGE, StateDigest};
-pub(crate) use view::{apply, remove_database};
+pub use project::OpenProject;
+pub use view::{LiveError, LiveView, PAGE, Recorded, StateDigest};
+pub(crate) use view::{apply, is_damage};
 
 use crate::log::{Clock, EventLog, Head, LogError, Logs};
+use crate::snapshot::{Shelf, Shelves};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
-use td_engine::id::{ProjectId, Seq};
-use tokio::sync::watch;
+use std::time::Duration;
+use td_engine::id::{Epoch, ProjectId, Seq};
 
 /// An entry that nobody asked for during this time is closed.
 pub const IDLE: Duration = Duration::from_secs(600);
@@ -29,37 +31,17 @@ const ROUND: Duration = Duration::from_secs(1);
 /// How long an applier that failed waits before it tries again.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// A project in use.
-pub struct OpenProject {
+/// How far a project in use is.
+#[derive(Clone, Debug)]
+pub struct Lag {
     /// Which.
-    pub id: ProjectId,
-    /// Its log.
-    pub log: Arc<dyn EventLog>,
-    /// What its watchers are told.
-    pub announcements: Announcements,
-    view: Mutex<LiveView>,
-    applied: watch::Sender<Seq>,
-    used: Mutex<Instant>,
-}
-
-impl OpenProject {
-    /// How far the live view is.
-    pub fn applied(&self) -> Seq {
-        *self.applied.borrow()
-    }
-
-    /// The digest of the state at the head. Blocks.
-    pub fn digest(&self) -> Result<StateDigest, LiveError> {
-        let digest = lock(&self.view).digest(&*self.log)?;
-        self.applied.send_replace(digest.seq);
-        Ok(digest)
-    }
-
-    fn catch_up(&self) -> Result<(), LiveError> {
-        let cursor = lock(&self.view).catch_up(&*self.log)?;
-        self.applied.send_replace(cursor);
-        Ok(())
-    }
+    pub project: ProjectId,
+    /// Cursor of its live view.
+    pub applied: Seq,
+    /// Head of its log.
+    pub head: Head,
+    /// What its live view recorded.
+    pub recorded: Recorded,
 }
 
 /// All projects in use.
@@ -69,12 +51,15 @@ pub struct OpenProjects {
     clock: Clock,
     most: usize,
     open: Mutex<HashMap<ProjectId, Arc<OpenProject>>>,
+    shelves: Shelves,
 }
 
 impl OpenProjects {
-    /// Over all logs. `dir` holds a folder per project for `project.db`; `most` bounds what is kept open.
-    pub fn new(logs: Arc<dyn Logs>, dir: PathBuf, clock: Clock, most: usize) -> Arc<Self> {
-        Arc::new(Self { logs, dir, clock, most, open: Mutex::default() })
+    /// Over all logs. `dir` holds a folder per project for `project.db` and its snapshots; `history` is the one the data
+    /// belongs to; `most` bounds what is kept open.
+    pub fn new(logs: Arc<dyn Logs>, dir: PathBuf, history: &Epoch, clock: Clock, most: usize) -> Arc<Self> {
+        let shelves = Shelves::new(dir.clone(), history, clock.clone());
+        Arc::new(Self { logs, dir, clock, most, open: Mutex::default(), shelves })
     }
 
     /// The project, opened if need be.
@@ -95,19 +80,25 @@ impl OpenProjects {
         Ok(open)
     }
 
-    /// What is open now, with applied cursor and head.
-    pub fn lag(&self) -> Vec<(ProjectId, Seq, Head)> {
-        lock(&self.open).values().map(|p| (p.id.clone(), p.applied(), p.log.head())).collect()
+    /// What is open now, and how far.
+    pub fn lag(&self) -> Vec<Lag> {
+        let lag = |p: &Arc<OpenProject>| Lag {
+            project: p.id.clone(),
+            applied: p.applied(),
+            head: p.log.head(),
+            recorded: p.recorded(),
+        };
+        lock(&self.open).values().map(lag).collect()
     }
 
     /// Forgets what nobody uses; requests that still hold an entry finish with it.
     pub fn close_idle(&self, idle: Duration) {
-        lock(&self.open).retain(|_, p| lock(&p.used).elapsed() < idle);
+        lock(&self.open).retain(|_, p| p.unused_for() < idle);
     }
 
     fn known(&self, project: &ProjectId) -> Option<Arc<OpenProject>> {
         let open = lock(&self.open).get(project).cloned()?;
-        *lock(&open.used) = Instant::now();
+        open.touch();
         Some(open)
     }
 
@@ -117,18 +108,13 @@ impl OpenProjects {
             return (Arc::clone(known), false);
         }
         if all.len() >= self.most {
-            let oldest = all.values().min_by_key(|p| *lock(&p.used)).map(|p| p.id.clone());
+            let oldest = all.values().max_by_key(|p| p.unused_for()).map(|p| p.id.clone());
             oldest.and_then(|id| all.remove(&id));
         }
-        let path = self.dir.join(project.as_str()).join("project.db");
-        let open = Arc::new(OpenProject {
-            id: project.clone(),
-            log,
-            announcements: Announcements::default(),
-            view: Mutex::new(LiveView::new(path, Arc::clone(&self.clock))),
-            applied: watch::Sender::new(Seq(0)),
-            used: Mutex::new(Instant::now()),
-        });
+        let place = self.dir.join(project.as_str()).join("project.db");
+        let view = LiveView::new(place, Arc::clone(&self.clock));
+        let shelf: Arc<Shelf> = self.shelves.of(project);
+        let open = Arc::new(OpenProject::new(project.clone(), log, view, shelf));
         all.insert(project.clone(), Arc::clone(&open));
         (open, true)
     }

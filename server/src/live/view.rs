@@ -2,15 +2,17 @@
 //!
 //! Duty: follow the log by sequence from its own cursor, and start afresh where that cannot be right.
 //! Invariant: derived. The file may be deleted at any time and comes back equal (law 5), so damage is answered by
-//! building it again, never by repair.
+//! building it again, never by repair. Rows and cursor are one transaction, so what a crash leaves is the state after
+//! some prefix of the log (server-protocol W13).
 //! Danger: a cursor ahead of the log (files of two histories mixed) would skip events for ever; it means a rebuild.
 
 use crate::log::{Clock, EventLog, LogError, ReadQuery};
-use std::fs;
 use std::io;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
-use td_engine::db::{OpenError, ProjectDb, Purpose, Standing};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use td_engine::db::{OpenError, Place, ProjectDb, Purpose, Standing};
 use td_engine::digest;
 use td_engine::event::LogEvent;
 use td_engine::id::Seq;
@@ -21,7 +23,7 @@ pub const PAGE: usize = 8_000;
 /// Payload bytes behind which a transaction ends.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
-/// Why a live view did not move.
+/// Why a live view did not move, or could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
     /// The log could not be read.
@@ -44,6 +46,9 @@ pub enum LiveError {
         /// Why.
         source: io::Error,
     },
+    /// The thread that worked on it panicked.
+    #[error("the work on the live view was lost: {0}")]
+    Lost(String),
 }
 
 /// A state of a project and its hash.
@@ -57,26 +62,86 @@ pub struct StateDigest {
     pub format: u32,
 }
 
+impl StateDigest {
+    /// Of an open database. Reads all of it, from one moment.
+    pub fn of(db: &ProjectDb) -> Result<Self, LiveError> {
+        let moment = db.conn().unchecked_transaction()?;
+        let digest = Self::of_moment(db)?;
+        moment.finish()?;
+        Ok(digest)
+    }
+
+    /// Of a database in which nothing changes meanwhile.
+    pub(crate) fn of_moment(db: &ProjectDb) -> Result<Self, LiveError> {
+        let Standing::At(seq) = db.standing()? else { return Err(ReplayError::MustRebuild.into()) };
+        Ok(Self { seq, hex: db.digest()?.to_string(), format: digest::FORMAT })
+    }
+}
+
+/// How much a state holds that did not simply apply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Recorded {
+    /// Events, or parts of events, without effect (law 7).
+    pub skipped: i64,
+    /// Of those, events that can have no effect on any state that this program knows.
+    pub quarantined: i64,
+    /// Losing sides that are kept (law 8).
+    pub conflicts: i64,
+}
+
+impl Recorded {
+    /// What was recorded behind a sequence. Both tables are in its order, so this costs what it counts.
+    fn after(db: &ProjectDb, seq: Seq) -> rusqlite::Result<Self> {
+        let count = |sql: &str| db.conn().prepare_cached(sql)?.query_row([seq.0], |r| r.get(0));
+        Ok(Self {
+            skipped: count("SELECT COUNT(*) FROM sync_skipped_events WHERE server_seq > ?1")?,
+            quarantined: count(
+                "SELECT COUNT(*) FROM sync_skipped_events WHERE server_seq > ?1 AND +reason = 'quarantined'",
+            )?,
+            conflicts: count("SELECT COUNT(*) FROM tdsync_conflict WHERE winner_seq > ?1")?,
+        })
+    }
+
+    fn add(&mut self, more: Self) {
+        self.skipped += more.skipped;
+        self.quarantined += more.quarantined;
+        self.conflicts += more.conflicts;
+    }
+}
+
 /// A live view, opened when it is first needed.
 pub struct LiveView {
-    path: PathBuf,
+    place: Place,
     clock: Clock,
     db: Option<ProjectDb>,
-    known: Option<StateDigest>,
+    recorded: Recorded,
+    builds: Arc<AtomicU64>,
 }
 
 impl LiveView {
-    /// At a path; touches nothing yet.
-    pub fn new(path: PathBuf, clock: Clock) -> Self {
-        Self { path, clock, db: None, known: None }
+    /// At a place; touches nothing yet.
+    pub fn new(place: impl Into<Place>, clock: Clock) -> Self {
+        let (db, recorded, builds) = (None, Recorded::default(), Arc::default());
+        Self { place: place.into(), clock, db, recorded, builds }
     }
 
     /// Applies everything up to the log's head as it is now; returns the cursor. Blocks.
     pub fn catch_up(&mut self, log: &dyn EventLog) -> Result<Seq, LiveError> {
+        let head = log.head().seq;
+        loop {
+            let cursor = self.step(log)?;
+            if cursor >= head {
+                return Ok(cursor);
+            }
+        }
+    }
+
+    /// Applies the next page of the log; returns the cursor. Blocks.
+    pub fn step(&mut self, log: &dyn EventLog) -> Result<Seq, LiveError> {
         match self.follow(log) {
             // Once: a file that is damaged right after it was built is a broken disk, not a broken file.
             Err(e) if is_damage(&e) => {
-                tracing::warn!(cause = %e, path = %self.path.display(), "the live view is built again from the log");
+                tracing::warn!(cause = %e, path = %self.place.path().display(), "the live view is built again from the log");
                 self.discard()?;
                 self.follow(log)
             }
@@ -86,63 +151,81 @@ impl LiveView {
 
     /// The digest at the log's head. Blocks.
     pub fn digest(&mut self, log: &dyn EventLog) -> Result<StateDigest, LiveError> {
-        let seq = self.catch_up(log)?;
-        if let Some(known) = self.known.as_ref().filter(|known| known.seq == seq) {
-            return Ok(known.clone());
-        }
-        let hex = self.open(log)?.0.digest()?.to_string();
-        let digest = StateDigest { seq, hex, format: digest::FORMAT };
-        self.known = Some(digest.clone());
-        Ok(digest)
+        self.catch_up(log)?;
+        StateDigest::of(self.open(log)?.0)
+    }
+
+    /// What its state holds that did not simply apply, as of the last page.
+    pub fn recorded(&self) -> Recorded {
+        self.recorded
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Counts how often it was built from nothing: whoever reads it beside us has to open it again when this moves.
+    pub fn builds(&self) -> Arc<AtomicU64> {
+        self.builds.clone()
+    }
+
+    /// Throws the file away; the next page is the log's first one.
+    pub fn discard(&mut self) -> Result<(), LiveError> {
+        (self.db, self.recorded) = (None, Recorded::default());
+        self.builds.fetch_add(1, Ordering::SeqCst);
+        let path = || self.place.path().to_path_buf();
+        self.place.remove().map_err(|source| LiveError::Remove { path: path(), source })
     }
 
     fn follow(&mut self, log: &dyn EventLog) -> Result<Seq, LiveError> {
         let head = log.head().seq;
         let (db, cursor) = self.open(log)?;
-        apply(db, log, cursor, head)
+        let reached = apply_page(db, log, cursor, head)?;
+        let more = Recorded::after(db, cursor)?;
+        self.recorded.add(more);
+        Ok(reached)
     }
 
     /// The open file and its cursor; built afresh if it is missing or cannot be continued.
     fn open(&mut self, log: &dyn EventLog) -> Result<(&mut ProjectDb, Seq), LiveError> {
-        let known = match self.db.take() {
-            Some(db) => Some(db),
-            None => match ProjectDb::open(&self.path, Purpose::LiveView) {
-                Ok(db) => Some(db),
-                Err(OpenError::Missing { .. }) => None,
+        let (known, is_new) = match self.db.take() {
+            Some(db) => (Some(db), false),
+            None => match ProjectDb::open_at(&self.place, Purpose::LiveView) {
+                Ok(db) => (Some(db), true),
+                Err(OpenError::Missing { .. }) => (None, true),
                 Err(e @ (OpenError::Io { .. } | OpenError::Sqlite(_))) if !is_corrupt_open(&e) => {
                     return Err(e.into());
                 }
                 Err(e) => {
                     tracing::warn!(cause = %e, "the live view is built again from the log");
-                    None
+                    (None, true)
                 }
             },
         };
         if let Some(db) = known {
             match db.standing()? {
                 Standing::At(cursor) if cursor <= log.head().allocated => {
+                    if is_new {
+                        self.recorded = Recorded::after(&db, Seq(i64::MIN))?;
+                    }
                     return Ok((self.db.insert(db), cursor));
                 }
                 Standing::At(cursor) => {
                     tracing::warn!(%cursor, "the live view is ahead of the log; it is built again");
                 }
                 Standing::Rebuild(reason) => {
-                    tracing::info!(?reason, path = %self.path.display(), "the live view is built again from the log");
+                    tracing::info!(?reason, path = %self.place.path().display(), "the live view is built again from the log");
                 }
             }
         }
         self.discard()?;
-        let db = ProjectDb::create(&self.path, Purpose::LiveView, (self.clock)())?;
+        let db = ProjectDb::create_at(&self.place, Purpose::LiveView, (self.clock)())?;
         Ok((self.db.insert(db), Seq(0)))
-    }
-
-    fn discard(&mut self) -> Result<(), LiveError> {
-        (self.db, self.known) = (None, None);
-        remove_database(&self.path)
     }
 }
 
-/// Applies the log from behind `cursor` up to `target` in pages.
+/// Applies the log from behind `cursor` up to `target`.
 pub(crate) fn apply(
     db: &mut ProjectDb,
     log: &dyn EventLog,
@@ -151,47 +234,41 @@ pub(crate) fn apply(
 ) -> Result<Seq, LiveError> {
     let mut cursor = cursor;
     while cursor < target {
-        let mut page: Vec<LogEvent> = Vec::new();
-        let query = ReadQuery { after: cursor, limit: PAGE, exclude: None };
-        let (mut bytes, mut full) = (0, false);
-        log.read(&query, &mut |event| {
-            if event.seq > target {
-                return ControlFlow::Break(());
-            }
-            bytes += event.payload.as_str().len();
-            page.push(event);
-            full = page.len() == PAGE || bytes >= PAGE_BYTES;
-            if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        let up_to = page.last().filter(|_| full).map_or(target, |event| event.seq);
-        db.apply_page(&page, up_to)?;
-        cursor = up_to;
+        cursor = apply_page(db, log, cursor, target)?;
     }
     Ok(cursor)
 }
 
-/// Removes a SQLite file and what stands beside it.
-pub(crate) fn remove_database(path: &Path) -> Result<(), LiveError> {
-    for suffix in ["", "-wal", "-shm", "-journal"] {
-        let mut name = path.as_os_str().to_os_string();
-        name.push(suffix);
-        match fs::remove_file(&name) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(LiveError::Remove { path: name.into(), source });
-            }
-            _ => {}
-        }
+/// Applies the next page of the log, as far as `target`, and returns the new cursor.
+fn apply_page(db: &mut ProjectDb, log: &dyn EventLog, cursor: Seq, target: Seq) -> Result<Seq, LiveError> {
+    if cursor >= target {
+        return Ok(cursor);
     }
-    Ok(())
+    let mut page: Vec<LogEvent> = Vec::new();
+    let (mut bytes, mut is_cut) = (0, false);
+    let query = ReadQuery { after: cursor, limit: PAGE, exclude: None };
+    log.read(&query, &mut |event| {
+        if event.seq > target {
+            return ControlFlow::Break(());
+        }
+        bytes += event.payload.as_str().len();
+        page.push(event);
+        is_cut = page.len() == PAGE || bytes >= PAGE_BYTES;
+        if is_cut { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    let up_to = page.last().filter(|_| is_cut).map_or(target, |event| event.seq);
+    db.apply_page(&page, up_to)?;
+    Ok(up_to)
 }
 
 fn is_corrupt_open(error: &OpenError) -> bool {
     matches!(error, OpenError::Sqlite(e) if is_corrupt(e))
 }
 
-fn is_damage(error: &LiveError) -> bool {
+pub(crate) fn is_damage(error: &LiveError) -> bool {
     match error {
         LiveError::Sqlite(e) => is_corrupt(e),
+        LiveError::Open(e) => !matches!(e, OpenError::Io { .. } | OpenError::Sqlite(_)) || is_corrupt_open(e),
         LiveError::Replay(ReplayError::Storage(e)) => is_corrupt(&e.0),
         LiveError::Replay(ReplayError::MustRebuild | ReplayError::LocalChanges) => true,
         _ => false,

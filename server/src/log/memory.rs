@@ -3,15 +3,16 @@
 //! Duty: keep the same laws as the SQLite backend, with "on disk" meaning "in the [`MemoryLogs`] that made it": a log
 //! survives being closed and opened again, and nothing survives the process.
 
-use super::place::{Rows, Taken, oversize, place};
-use super::{Clock, EventLog, Head, LogError, Logs, Outcome, ReadQuery, Ticket};
-use std::collections::HashMap;
+use super::place::{Earlier, Rows, Taken, oversize, place};
+use super::{Clock, EventLog, Head, HistoryQuery, LogError, Logs, Outcome, ReadQuery, Ticket};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use td_engine::event::{LogEvent, NewEvent, Push};
 use td_engine::id::{ActionId, DeviceId, ProjectId, Seq, SessionId};
 use td_engine::payload::Payload;
+use td_engine::taxonomy::{EntityType, TdSchema};
 use tokio::sync::{oneshot, watch};
 
 /// One log in memory.
@@ -26,6 +27,9 @@ struct State {
     /// In order of sequence.
     rows: Vec<LogEvent>,
     keys: HashMap<(DeviceId, String, ActionId), usize>,
+    entities: HashMap<(EntityType, String), Vec<usize>>,
+    late: BTreeSet<Seq>,
+    late_of: HashSet<(DeviceId, EntityType, String)>,
     over: Option<LogError>,
 }
 
@@ -40,16 +44,13 @@ impl MemoryLog {
     }
 
     fn append_now(&self, push: &Push) -> Result<Vec<Outcome>, LogError> {
-        let mut state = self.lock();
-        if let Some(why) = &state.over {
-            return Err(why.clone());
-        }
+        let mut state = self.open()?;
         if let Some(why) = oversize(push) {
             return Err(LogError::Refused(why));
         }
         let mut head = *self.head.borrow();
         let mut rows = OfDevice { state: &mut state, device: &push.device };
-        let Ok(placed) = place(push, head.allocated, &mut rows);
+        let Ok(placed) = place(push, head.allocated, &TdSchema, &mut rows);
         head.allocated = placed.allocated;
         head.count += placed.stored;
         if let Some(newest) = placed.newest {
@@ -58,6 +59,14 @@ impl MemoryLog {
         }
         self.head.send_replace(head);
         Ok(placed.outcomes)
+    }
+
+    fn open(&self) -> Result<MutexGuard<'_, State>, LogError> {
+        let state = self.lock();
+        match &state.over {
+            Some(why) => Err(why.clone()),
+            None => Ok(state),
+        }
     }
 
     // A panic between two updates of the state is not possible: `place` cannot fail here.
@@ -80,22 +89,28 @@ impl EventLog for MemoryLog {
         each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
     ) -> Result<usize, LogError> {
         let page: Vec<LogEvent> = {
-            let state = self.lock();
-            if let Some(why) = &state.over {
-                return Err(why.clone());
-            }
+            let state = self.open()?;
             let from = state.rows.partition_point(|row| row.seq <= query.after);
-            let wanted = |row: &&LogEvent| query.exclude.as_ref() != Some(&row.device);
+            let wanted = |row: &&LogEvent| {
+                query.exclude.as_ref() != Some(&row.device) || state.late.contains(&row.seq)
+            };
             state.rows.iter().skip(from).filter(wanted).take(query.limit).cloned().collect()
         };
-        let mut handed = 0;
-        for event in page {
-            handed += 1;
-            if each(event).is_break() {
-                break;
-            }
-        }
-        Ok(handed)
+        Ok(hand_over(page, each))
+    }
+
+    fn history(
+        &self,
+        query: &HistoryQuery,
+        each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        let page: Vec<LogEvent> = {
+            let state = self.open()?;
+            let entity = (query.entity_type.clone(), query.entity_id.clone());
+            let rows = state.entities.get(&entity).into_iter().flatten().map(|at| &state.rows[*at]);
+            rows.filter(|row| row.seq > query.after).take(query.limit).cloned().collect()
+        };
+        Ok(hand_over(page, each))
     }
 
     fn head(&self) -> Head {
@@ -107,9 +122,26 @@ impl EventLog for MemoryLog {
     }
 }
 
+fn hand_over(page: Vec<LogEvent>, each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>) -> usize {
+    let mut handed = 0;
+    for event in page {
+        handed += 1;
+        if each(event).is_break() {
+            break;
+        }
+    }
+    handed
+}
+
 struct OfDevice<'a> {
     state: &'a mut State,
     device: &'a DeviceId,
+}
+
+impl OfDevice<'_> {
+    fn of(&self, event: &NewEvent) -> (DeviceId, EntityType, String) {
+        (self.device.clone(), event.entity_type.clone(), event.entity_id.clone())
+    }
 }
 
 impl Rows for OfDevice<'_> {
@@ -128,7 +160,10 @@ impl Rows for OfDevice<'_> {
         }
         // A session is the push's own, which is not empty, or that one with a suffix.
         let Ok(session) = SessionId::new(session) else { return Ok(false) };
-        self.state.keys.insert(key, self.state.rows.len());
+        let at = self.state.rows.len();
+        self.state.keys.insert(key, at);
+        let entity = (event.entity_type.clone(), event.entity_id.clone());
+        self.state.entities.entry(entity).or_default().push(at);
         self.state.rows.push(LogEvent {
             seq,
             device: self.device.clone(),
@@ -153,6 +188,39 @@ impl Rows for OfDevice<'_> {
             entity_id: row.entity_id.clone(),
             payload: row.payload.clone(),
         }))
+    }
+
+    fn is_marked(&mut self, event: &NewEvent) -> Result<bool, Self::Error> {
+        Ok(self.state.late_of.contains(&self.of(event)))
+    }
+
+    fn before(
+        &mut self,
+        event: &NewEvent,
+        seq: Seq,
+        each: &mut dyn FnMut(Earlier) -> ControlFlow<()>,
+    ) -> Result<(), Self::Error> {
+        let entity = (event.entity_type.clone(), event.entity_id.clone());
+        let rows = self.state.entities.get(&entity).into_iter().flatten().rev();
+        for row in rows.map(|at| &self.state.rows[*at]).filter(|row| row.seq < seq) {
+            let earlier = Earlier {
+                is_own: row.device == *self.device,
+                action: row.action.clone(),
+                payload: row.payload.clone(),
+                client_time: row.client_time,
+            };
+            if each(earlier).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn mark(&mut self, event: &NewEvent, seq: Seq) -> Result<(), Self::Error> {
+        let of = self.of(event);
+        self.state.late_of.insert(of);
+        self.state.late.insert(seq);
+        Ok(())
     }
 }
 
@@ -189,10 +257,10 @@ impl Logs for MemoryLogs {
         let slot = logs.get_mut(project).ok_or(LogError::Missing)?;
         let closed = slot.lock().over.is_some();
         if closed {
-            let State { rows, keys, .. } = std::mem::take(&mut *slot.lock());
+            let state = State { over: None, ..std::mem::take(&mut *slot.lock()) };
             slot.end(LogError::Closed);
             let (clock, head) = (self.clock.clone(), slot.head());
-            let state = Mutex::new(State { rows, keys, over: None });
+            let state = Mutex::new(state);
             *slot = Arc::new(MemoryLog { clock, state, head: watch::Sender::new(head) });
         }
         Ok(slot.clone())

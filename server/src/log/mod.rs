@@ -6,6 +6,7 @@
 //! (hence `tests/faultfs`).
 
 mod gate;
+mod late;
 mod memory;
 mod place;
 mod projects;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use td_engine::event::{LogEvent, Push};
 use td_engine::id::{DeviceId, ProjectId, Seq};
+use td_engine::taxonomy::EntityType;
 use td_engine::time::ClientTime;
 use tokio::sync::{oneshot, watch};
 
@@ -72,10 +74,23 @@ pub struct Head {
 pub struct ReadQuery {
     /// Only events above this sequence.
     pub after: Seq,
-    /// At most so many events (1 to 10,000).
+    /// At most so many events.
     pub limit: usize,
-    /// Leave out this device's events.
+    /// Leave out this device's events, but for its late ones.
     pub exclude: Option<DeviceId>,
+}
+
+/// Which events of one entity to read.
+#[derive(Clone, Debug)]
+pub struct HistoryQuery {
+    /// Its kind.
+    pub entity_type: EntityType,
+    /// Which one.
+    pub entity_id: String,
+    /// Only events above this sequence.
+    pub after: Seq,
+    /// At most so many events.
+    pub limit: usize,
 }
 
 /// Why a log did not do what was asked. None of these leaves a partial effect.
@@ -132,6 +147,9 @@ pub type Ticket = oneshot::Receiver<Result<Vec<Outcome>, LogError>>;
 /// 5. One failing push does not take its neighbours in the same commit with it.
 /// 6. A watcher always ends with the newest head, though it may see some heads twice or not at all.
 /// 7. Deleted means gone, also after a restart.
+/// 8. A device that leaves out its own events gets its late ones: from the first event of it on an entity that did not
+///    know what another device had changed there, every event of it on this entity but creates. What is late is decided
+///    in the commit and never changes.
 ///
 /// [`append`](EventLog::append), [`head`](EventLog::head) and [`watch`](EventLog::watch) may be called from async code;
 /// [`read`](EventLog::read) blocks. Whoever holds the `Arc` keeps the log open, so a watcher holds it too: the channel
@@ -145,6 +163,13 @@ pub trait EventLog: Send + Sync {
     fn read(
         &self,
         query: &ReadQuery,
+        each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
+    ) -> Result<usize, LogError>;
+
+    /// As [`read`](EventLog::read), of one entity. Costs what is handed over, however long the log is.
+    fn history(
+        &self,
+        query: &HistoryQuery,
         each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
     ) -> Result<usize, LogError>;
 

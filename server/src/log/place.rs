@@ -4,11 +4,14 @@
 //! Invariant: numbers only grow; an event that is answered as a duplicate has been compared, not only found.
 //! Danger: both backends decide here. A second copy of these rules would let them drift apart.
 
-use super::{MAX_PAYLOAD_BYTES, Outcome};
+use super::{MAX_PAYLOAD_BYTES, Outcome, late};
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 use td_engine::event::{NewEvent, Push, digest8};
 use td_engine::id::{ActionId, Seq};
 use td_engine::payload::Payload;
+use td_engine::taxonomy::Schema;
+use td_engine::time::ClientTime;
 
 /// The row that holds a key already.
 pub(super) struct Taken {
@@ -17,6 +20,15 @@ pub(super) struct Taken {
     pub entity_type: String,
     pub entity_id: String,
     pub payload: Payload,
+}
+
+/// An earlier event of the same entity.
+pub(super) struct Earlier {
+    /// Whether the pushing device wrote it.
+    pub is_own: bool,
+    pub action: String,
+    pub payload: Payload,
+    pub client_time: ClientTime,
 }
 
 /// The rows of one log and one device, inside a transaction.
@@ -34,6 +46,20 @@ pub(super) trait Rows {
 
     /// What holds a key.
     fn find(&mut self, session: &str, action: ActionId) -> Result<Option<Taken>, Self::Error>;
+
+    /// Whether an event of the device on this entity is marked as late already.
+    fn is_marked(&mut self, event: &NewEvent) -> Result<bool, Self::Error>;
+
+    /// Hands over the events of the entity before `seq`, the newest first, until `each` has enough.
+    fn before(
+        &mut self,
+        event: &NewEvent,
+        seq: Seq,
+        each: &mut dyn FnMut(Earlier) -> ControlFlow<()>,
+    ) -> Result<(), Self::Error>;
+
+    /// Marks the event at `seq` as late.
+    fn mark(&mut self, event: &NewEvent, seq: Seq) -> Result<(), Self::Error>;
 }
 
 /// The effect of one push.
@@ -49,7 +75,12 @@ pub(super) struct Placed {
 }
 
 /// Places the events of a push above `allocated`.
-pub(super) fn place<R: Rows>(push: &Push, allocated: Seq, rows: &mut R) -> Result<Placed, R::Error> {
+pub(super) fn place<R: Rows>(
+    push: &Push,
+    allocated: Seq,
+    schema: &dyn Schema,
+    rows: &mut R,
+) -> Result<Placed, R::Error> {
     let mut placed =
         Placed { outcomes: Vec::with_capacity(push.events.len()), allocated, stored: 0, newest: None };
     for event in &push.events {
@@ -67,6 +98,9 @@ pub(super) fn place<R: Rows>(push: &Push, allocated: Seq, rows: &mut R) -> Resul
         if let Outcome::Accepted { seq, .. } = outcome {
             placed.stored += 1;
             placed.newest = Some(seq);
+            if late::is_late(event, seq, schema, rows)? {
+                rows.mark(event, seq)?;
+            }
         }
         placed.outcomes.push(outcome);
     }

@@ -2,14 +2,28 @@
 //!
 //! Invariant: built by the same routine as the live view, foreign keys on (server-protocol W4), from the log alone, so
 //! a device that starts from one equals a device that replayed everything.
-//! Danger: a half-made file. It is built beside its place, synced, and renamed.
+//! Danger: a half-made file. It is made beside its place, synced, and renamed.
 
-use crate::live::{LiveError, apply, remove_database};
+mod build;
+mod kept;
+mod name;
+mod refresh;
+mod shelf;
+mod store;
+
+pub use kept::Kept;
+pub use name::{Name, Version};
+pub use refresh::{FAR_BEHIND, fresh};
+pub use shelf::{Shelf, Shelves};
+pub use store::{Blob, BlobStore, Files, Folder};
+
+use crate::live::LiveError;
 use crate::log::EventLog;
+use build::Base;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use td_engine::db::{OpenError, ProjectDb, Purpose};
+use td_engine::db::Place;
 use td_engine::id::Seq;
 use td_engine::time::ClientTime;
 
@@ -30,10 +44,19 @@ pub enum SnapshotError {
         /// Why.
         source: io::Error,
     },
+    /// The place where snapshots are kept did not do something.
+    #[error("snapshots cannot be kept: {0}")]
+    Store(#[from] io::Error),
+    /// Somebody else's attempt, which was waited for, failed.
+    #[error("the snapshot that was waited for failed: {0}")]
+    Joined(String),
+    /// It takes too long for a request; it is still being made.
+    #[error("the snapshot is still being made")]
+    Late,
 }
 
-/// Builds the state after `at` (the head, if not given) as a database at `path`, replacing what is there. `now` dates
-/// the built-in board, which is no part of the state. Blocks. Returns the sequence.
+/// Builds the state after `at` (the head, if not given) as a database at `path`, replacing what is there, from the first
+/// event on. `now` dates the built-in board, which is no part of the state. Blocks. Returns the sequence.
 pub fn build(
     log: &dyn EventLog,
     at: Option<Seq>,
@@ -46,17 +69,15 @@ pub fn build(
     }
     let mut half = path.as_os_str().to_os_string();
     half.push(".half");
-    let half = PathBuf::from(half);
-    remove_database(&half)?;
-    let mut db =
-        ProjectDb::create(&half, Purpose::Snapshot, now).map_err(|e: OpenError| LiveError::from(e))?;
-    apply(&mut db, log, Seq(0), target)?;
-    drop(db);
+    let half = Place::new(half);
+    let cannot = |source| SnapshotError::Finish { path: path.to_path_buf(), source };
+    half.remove().map_err(cannot)?;
+    build::make(log, &Base::Nothing(now), &half, target)?;
     let finish = || -> io::Result<()> {
-        File::open(&half)?.sync_all()?;
-        fs::rename(&half, path)?;
-        File::open(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
+        File::open(half.path())?.sync_all()?;
+        fs::rename(half.path(), path)?;
+        store::sync_dir(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))
     };
-    finish().map_err(|source| SnapshotError::Finish { path: path.to_path_buf(), source })?;
+    finish().map_err(cannot)?;
     Ok(target)
 }

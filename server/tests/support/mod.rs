@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its share")]
 
+pub mod log;
 pub mod mailserver;
 pub mod tls;
 pub mod wire;
@@ -187,4 +188,16 @@ pub fn push(project: &str, ids: &[i64]) -> Ask {
         .collect();
     Ask::post(&format!("/v1/projects/{project}/sync/push"))
         .json(&json!({"device_id": "dev", "session_id": "ses", "events": events}))
+}
+
+/// A body as it was before it was packed.
+pub fn unpacked(encoding: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    match encoding {
+        "gzip" => std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(bytes), &mut plain).map(drop),
+        "zstd" => zstd::stream::copy_decode(bytes, &mut plain),
+        other => panic!("nobody packs with {other}"),
+    }
+    .expect("unpacks");
+    plain
 }

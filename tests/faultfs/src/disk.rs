@@ -203,6 +203,20 @@ impl State {
         Ok(())
     }
 
+    pub fn rename(&mut self, from: &str, to: &str) -> Result<(), Fault> {
+        self.tick()?;
+        let ino = self.names.remove(from).ok_or(Fault::NoFile)?;
+        self.names.insert(to.to_owned(), ino);
+        Ok(())
+    }
+
+    pub fn list(&self, prefix: &str) -> Result<Vec<String>, Fault> {
+        if self.dead.is_some() {
+            return Err(Fault::Dead);
+        }
+        Ok(self.names.keys().filter(|name| name.starts_with(prefix)).cloned().collect())
+    }
+
     pub fn exists(&self, name: &str) -> bool {
         self.dead.is_none() && self.names.get(name).is_some_and(|ino| !self.files[*ino].seen.is_empty())
     }
@@ -329,7 +343,7 @@ impl State {
     }
 
     /// Counts towards the death. The call it hits does not return well, but may have reached the disk.
-    fn tick(&mut self) -> Result<(), Fault> {
+    pub fn tick(&mut self) -> Result<(), Fault> {
         match &mut self.death {
             Some((1, how)) => {
                 let how = *how;

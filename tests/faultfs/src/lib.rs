@@ -5,12 +5,13 @@
 //! What it models: writes, size changes and directory entries are volatile until synced; at a cut each volatile one
 //! survives whole, in 512-byte pieces, or not at all, by seed; a killed process (in contrast) leaves them all in the
 //! page cache; a failed sync is reported once and its data never reaches the disk although it can be read; a full disk.
-//! What it does not: reordering *inside* synced data, bit rot, and files that are touched without SQLite.
+//! Plain files can be kept on it too. What it does not model: reordering *inside* synced data, and bit rot.
 //! [`kill`] is the other, simpler half: real files, and a program that stops at a write.
 //! Danger: the only `unsafe` of the workspace is in `vfs.rs`, `shm.rs` and `kill.rs`, and no product crate may depend on this one.
 
 mod disk;
 pub mod kill;
+mod plain;
 mod rng;
 mod shm;
 mod vfs;

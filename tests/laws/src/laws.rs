@@ -9,7 +9,7 @@ use td_engine::id::{DeviceId, Seq, SessionId};
 use td_engine::payload::Payload;
 use td_engine::taxonomy::{Action, EntityType};
 use td_engine::time::ClientTime;
-use td_server::log::{EventLog, Head, LogError, MAX_PAYLOAD_BYTES, Outcome, ReadQuery};
+use td_server::log::{EventLog, Head, HistoryQuery, LogError, MAX_PAYLOAD_BYTES, Outcome, ReadQuery};
 
 const PUSHERS: i64 = 4;
 const PUSHES: i64 = 40;
@@ -299,6 +299,41 @@ pub fn reads_start_after_stop_at_and_leave_out(backend: &mut dyn Backend) {
         if seen == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     assert_eq!((handed.expect("readable"), seen), (2, 2), "the reader may stop the page");
+}
+
+/// [`HistoryQuery`]: one entity of one kind, in order, from behind a sequence.
+pub fn an_entity_has_its_own_history(backend: &mut dyn Backend) {
+    let log = create(backend);
+    let of = |n: i64, kind: &str, id: &str| NewEvent {
+        entity_type: EntityType::stored(kind),
+        entity_id: id.into(),
+        ..event(n)
+    };
+    let batch = [of(1, "issues", "x"), of(2, "issues", "y"), of(3, "notes", "x"), of(4, "issues", "x")];
+    stored(&*log, "d", batch);
+    stored(&*log, "e", [of(1, "issues", "X"), of(2, "issues", "x"), of(2, "issues", "x")]);
+    let read = |log: &dyn EventLog, after: i64, limit: usize| {
+        let query = HistoryQuery {
+            entity_type: EntityType::stored("issues"),
+            entity_id: "x".into(),
+            after: Seq(after),
+            limit,
+        };
+        let mut events = Vec::new();
+        let handed = log.history(&query, &mut |event| {
+            events.push(event);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(handed.expect("readable"), events.len());
+        seqs(&events)
+    };
+    assert_eq!(read(&*log, 0, 100), [1, 4, 6]);
+    assert_eq!(read(&*log, 0, 2), [1, 4]);
+    assert_eq!(read(&*log, 4, 2), [6]);
+    assert_eq!(read(&*log, 6, 2), [0; 0]);
+    drop(log);
+    backend.crash();
+    assert_eq!(read(&*open(backend), 0, 100), [1, 4, 6]);
 }
 
 /// Nothing about an event changes on its way through the log: bytes, offset, odd characters.

@@ -6,9 +6,11 @@
 //! writes; the one on a real disk can only lose what a killed process loses.
 
 pub mod build;
+mod late;
 mod laws;
 mod store;
 
+pub use late::*;
 pub use laws::*;
 pub use store::*;
 
@@ -67,7 +69,11 @@ macro_rules! law_tests {
             a_watcher_ends_with_the_newest_head,
             the_head_counts_what_is_stored_and_what_is_given_out,
             reads_start_after_stop_at_and_leave_out,
+            an_entity_has_its_own_history,
             events_come_back_as_they_were_pushed,
+            a_late_event_and_what_follows_it_come_back_to_their_device,
+            an_event_in_time_does_not_come_back,
+            lateness_is_judged_event_by_event,
             a_log_is_made_once_and_never_by_opening,
             deleted_means_gone,
             a_project_made_again_starts_empty,

@@ -51,7 +51,12 @@ pub(super) fn open_writer(path: &Path, options: &Options) -> Result<(Connection,
 /// Syncs the WAL, which SQLite only does with a commit that has something to write. Storing the same number again is
 /// nothing to write (a power cut on the fault filesystem showed it), so the row is removed first.
 fn seal(conn: &Connection, allocated: Seq) -> rusqlite::Result<()> {
-    conn.execute_batch("BEGIN IMMEDIATE; DELETE FROM sqlite_sequence WHERE name = 'events'")?;
+    // The index is the reference's; a history, and the search for what a device had not seen, would read the whole log
+    // where somebody dropped it.
+    conn.execute_batch(
+        "BEGIN IMMEDIATE; DELETE FROM sqlite_sequence WHERE name = 'events';
+         CREATE INDEX IF NOT EXISTS idx_events_entity ON events(entity_type, entity_id)",
+    )?;
     save_allocated(conn, allocated)?;
     conn.execute_batch("COMMIT")
 }

@@ -6,13 +6,15 @@
 //! Danger: the file is shared with the reference. Names, types and value forms are a contract (server-protocol 6.3, 6.5).
 
 mod file;
+mod late;
 mod reader;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-use super::{Clock, CommitGate, EventLog, Head, LogError, ReadQuery, Ticket};
+use super::{Clock, CommitGate, EventLog, Head, HistoryQuery, LogError, ReadQuery, Ticket};
+use late::HasMarks;
 use reader::Readers;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use td_engine::event::{LogEvent, Push};
+use td_engine::id::DeviceId;
+use td_engine::taxonomy::{Schema, TdSchema};
 use tokio::sync::{oneshot, watch};
 use writer::{Job, Writer};
 
@@ -75,6 +79,8 @@ pub struct Options {
     pub gate: Arc<CommitGate>,
     /// Shared with all other logs of the server.
     pub counters: Arc<Counters>,
+    /// What events mean, as far as the log has to know it: which of its own events a device must get back.
+    pub schema: Arc<dyn Schema>,
     /// A SQLite VFS other than the default, by name. The crash tests put a disk that loses writes under the log.
     pub vfs: Option<String>,
 }
@@ -88,6 +94,7 @@ impl Options {
             checkpoint: CheckpointPolicy::default(),
             gate: Arc::default(),
             counters: Arc::default(),
+            schema: Arc::new(TdSchema),
             vfs: None,
         }
     }
@@ -140,6 +147,7 @@ pub struct SqliteLog {
     writer: Mutex<Option<JoinHandle<()>>>,
     head: watch::Receiver<Head>,
     readers: Readers,
+    late: HasMarks,
 }
 
 impl SqliteLog {
@@ -153,14 +161,15 @@ impl SqliteLog {
         let path: Arc<PathBuf> = Arc::new(path.to_owned());
         let readers = Readers::new(path.clone(), options.vfs.clone());
         let (head_in, head) = watch::channel(Head::default());
-        let writer = Writer::open(path, options, head_in)?;
+        let late = HasMarks::default();
+        let writer = Writer::open(path, options, head_in, late.clone())?;
         let (queue, jobs) = std::sync::mpsc::sync_channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("log-writer".into())
             .spawn(move || writer.run(&jobs))
             .map_err(|e| LogError::Storage(format!("no thread for the writer: {e}")))?;
         let (queue, writer) = (RwLock::new(Ok(queue)), Mutex::new(Some(thread)));
-        Ok(Self { queue, queued: Arc::default(), writer, head, readers })
+        Ok(Self { queue, queued: Arc::default(), writer, head, readers, late })
     }
 
     /// Refuses further pushes and reads with `why`, lets the writer commit and answer what is queued, and closes the
@@ -205,7 +214,18 @@ impl EventLog for SqliteLog {
         query: &ReadQuery,
         each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
     ) -> Result<usize, LogError> {
-        self.readers.read(query, each)
+        let exclude = query.exclude.as_ref().map(DeviceId::as_str);
+        let page = if exclude.is_some() && self.late.get() { reader::PAGE_WITH_LATE } else { reader::PAGE };
+        self.readers.read(page, (query.after.0, exclude, limit(query.limit)), each)
+    }
+
+    fn history(
+        &self,
+        query: &HistoryQuery,
+        each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        let of = (query.entity_type.as_str(), &query.entity_id, query.after.0, limit(query.limit));
+        self.readers.read(reader::HISTORY, of, each)
     }
 
     fn head(&self) -> Head {
@@ -221,6 +241,10 @@ impl Drop for SqliteLog {
     fn drop(&mut self) {
         self.close(LogError::Closed);
     }
+}
+
+fn limit(events: usize) -> i64 {
+    i64::try_from(events).unwrap_or(i64::MAX)
 }
 
 /// Locks what no panic can leave half changed.

@@ -5,8 +5,8 @@
 //! Danger: a reader that lingers keeps the WAL from starting over, so pages are bounded by their callers.
 
 use super::{file, lock};
-use crate::log::{LogError, ReadQuery};
-use rusqlite::{Connection, Row};
+use crate::log::LogError;
+use rusqlite::{Connection, Params, Row};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -22,9 +22,22 @@ const READERS: usize = 32;
 /// Connections that are kept for the next reader.
 const KEPT: usize = 2;
 
-const PAGE: &str = "SELECT server_seq, device_id, session_id, client_action_id, action_type, entity_type, \
-                    entity_id, payload, client_timestamp FROM events \
-                    WHERE server_seq > ?1 AND (?2 IS NULL OR device_id <> ?2) ORDER BY server_seq LIMIT ?3";
+/// After a sequence, without a device, so many.
+pub(super) const PAGE: &str = "SELECT server_seq, device_id, session_id, client_action_id, action_type, entity_type, \
+                               entity_id, payload, client_timestamp FROM events \
+                               WHERE server_seq > ?1 AND (?2 IS NULL OR device_id <> ?2) \
+                               ORDER BY server_seq LIMIT ?3";
+/// The same, with the late events of the device.
+pub(super) const PAGE_WITH_LATE: &str = "SELECT server_seq, device_id, session_id, client_action_id, action_type, \
+                                         entity_type, entity_id, payload, client_timestamp FROM events \
+                                         WHERE server_seq > ?1 AND (?2 IS NULL OR device_id <> ?2 OR EXISTS \
+                                         (SELECT 1 FROM tdsync_late AS l WHERE l.server_seq = events.server_seq)) \
+                                         ORDER BY server_seq LIMIT ?3";
+/// Of an entity, after a sequence, so many. The index on entities ends with the sequence.
+pub(super) const HISTORY: &str = "SELECT server_seq, device_id, session_id, client_action_id, action_type, \
+                                  entity_type, entity_id, payload, client_timestamp FROM events \
+                                  WHERE entity_type = ?1 AND entity_id = ?2 AND server_seq > ?3 \
+                                  ORDER BY server_seq LIMIT ?4";
 
 pub(super) struct Readers {
     path: Arc<PathBuf>,
@@ -50,7 +63,8 @@ impl Readers {
 
     pub(super) fn read(
         &self,
-        query: &ReadQuery,
+        sql: &str,
+        values: impl Params,
         each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
     ) -> Result<usize, LogError> {
         let mut loan = self.borrow()?;
@@ -58,7 +72,7 @@ impl Readers {
             Some(conn) => loan.1.insert(conn),
             None => loan.1.insert(file::open_reader(&self.path, self.vfs.as_deref())?),
         };
-        let result = page(conn, query, each);
+        let result = page(conn, sql, values, each);
         if matches!(result, Err(LogError::Storage(_))) {
             // Whatever it ran into, the next reader starts with a connection of its own.
             loan.1 = None;
@@ -102,13 +116,12 @@ impl Drop for Loan<'_> {
 
 fn page(
     conn: &Connection,
-    query: &ReadQuery,
+    sql: &str,
+    values: impl Params,
     each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
 ) -> Result<usize, LogError> {
-    let mut statement = conn.prepare_cached(PAGE).map_err(file::storage)?;
-    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
-    let exclude = query.exclude.as_ref().map(DeviceId::as_str);
-    let mut rows = statement.query((query.after.0, exclude, limit)).map_err(file::storage)?;
+    let mut statement = conn.prepare_cached(sql).map_err(file::storage)?;
+    let mut rows = statement.query(values).map_err(file::storage)?;
     let mut handed = 0;
     while let Some(row) = rows.next().map_err(file::storage)? {
         handed += 1;

@@ -341,3 +341,16 @@ fn a_start_clears_away_what_a_crash_left_of_creations_and_deletions() {
     projects.delete(&project(1)).expect("deleted");
     assert_eq!(names(), 0);
 }
+
+#[test]
+fn a_history_is_read_from_the_index_and_not_by_going_through_the_log() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (path, log) = new_log(&dir, options());
+    let conn = file::open_reader(&path, None).expect("a reader");
+    let mut plan = conn.prepare(&format!("EXPLAIN QUERY PLAN {}", reader::HISTORY)).expect("a plan");
+    let steps = plan.query_map(("issues", "td-1", 0, 10), |r| r.get::<_, String>(3)).expect("steps");
+    let steps: Vec<String> = steps.collect::<Result<_, _>>().expect("steps");
+    let wanted = "SEARCH events USING INDEX idx_events_entity (entity_type=? AND entity_id=? AND rowid>?)";
+    assert_eq!(steps, [wanted]);
+    drop(log);
+}

@@ -5,12 +5,14 @@
 //! Danger: a failed commit may be in the page cache though the disk never got it, and no later fsync will write it.
 //! Whoever opens the WAL from scratch would find it there and take it for a fact, see [`Writer::renew`].
 
+use super::late::{HasMarks, Marks};
 use super::{CheckpointPolicy, Options, file, reader};
-use crate::log::place::{Placed, Rows, Taken, oversize, place};
+use crate::log::place::{Earlier, Placed, Rows, Taken, oversize, place};
 use crate::log::{Head, LogError, Outcome, stamp};
 use rusqlite::{
     CachedStatement, Connection, DEFAULT_NAME, ErrorCode, OptionalExtension, wal::CheckpointMode,
 };
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -74,6 +76,7 @@ pub(super) struct Writer {
     /// After a storage error, until there is a new connection.
     broken: bool,
     head: watch::Sender<Head>,
+    late: HasMarks,
     /// Whether the WAL may hold something that the database file does not.
     behind: bool,
     page_bytes: u64,
@@ -84,13 +87,15 @@ impl Writer {
         path: Arc<PathBuf>,
         options: Options,
         head: watch::Sender<Head>,
+        late: HasMarks,
     ) -> Result<Self, LogError> {
         let (conn, newest) = file::open_writer(&path, &options)?;
+        late.look(&conn).map_err(file::storage)?;
         let page_bytes: i64 =
             conn.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(file::storage)?;
         head.send_replace(newest);
         let page_bytes = page_bytes.unsigned_abs();
-        Ok(Self { path, options, conn, broken: false, head, behind: true, page_bytes })
+        Ok(Self { path, options, conn, broken: false, head, late, behind: true, page_bytes })
     }
 
     /// Works until the other end of the queue is gone and the queue is empty.
@@ -130,7 +135,7 @@ impl Writer {
     fn serve(&mut self, group: Vec<Job>) {
         let ready = if self.broken { self.renew() } else { Ok(()) };
         let before = *self.head.borrow();
-        let committed = ready.and_then(|()| commit(&self.conn, &group, before, &self.options));
+        let committed = ready.and_then(|()| commit(&self.conn, &group, before, &self.options, &self.late));
         match committed {
             Ok((answers, head)) => {
                 count(&self.options.counters.commits, 1);
@@ -209,9 +214,11 @@ fn commit(
     group: &[Job],
     before: Head,
     options: &Options,
+    late: &HasMarks,
 ) -> Result<(Vec<Answer>, Head), LogError> {
     let (time, shown) = stamp((options.clock)());
     let step = |sql: &str| -> rusqlite::Result<()> { conn.prepare_cached(sql)?.execute([]).map(drop) };
+    let marks = Marks::of(conn, late);
     let mut head = before;
     let mut answers = Vec::with_capacity(group.len());
     let all = (|| {
@@ -222,8 +229,8 @@ fn commit(
                 continue;
             }
             step("SAVEPOINT push")?;
-            match InFile::new(conn, &job.push.device, &time)
-                .and_then(|mut rows| place(&job.push, head.allocated, &mut rows))
+            match InFile::new(conn, &marks, &job.push.device, &time)
+                .and_then(|mut rows| place(&job.push, head.allocated, &*options.schema, &mut rows))
             {
                 Ok(placed) => {
                     advance(&mut head, &placed);
@@ -231,6 +238,7 @@ fn commit(
                 }
                 Err(e) if only_this_push(&e) => {
                     step("ROLLBACK TO push")?;
+                    marks.rolled_back()?;
                     answers.push(Err(LogError::Refused(e.to_string())));
                 }
                 Err(e) => return Err(e),
@@ -243,6 +251,7 @@ fn commit(
         step("COMMIT")
     })();
     all.map_err(file::storage)?;
+    marks.committed(late);
     if head.seq > before.seq {
         head.last_time = shown;
     }
@@ -266,14 +275,20 @@ fn only_this_push(e: &rusqlite::Error) -> bool {
 struct InFile<'c> {
     insert: CachedStatement<'c>,
     find: CachedStatement<'c>,
+    marks: &'c Marks<'c>,
     device: &'c str,
     time: &'c str,
 }
 
 impl<'c> InFile<'c> {
-    fn new(conn: &'c Connection, device: &'c DeviceId, time: &'c str) -> rusqlite::Result<Self> {
+    fn new(
+        conn: &'c Connection,
+        marks: &'c Marks<'c>,
+        device: &'c DeviceId,
+        time: &'c str,
+    ) -> rusqlite::Result<Self> {
         let (insert, find) = (conn.prepare_cached(INSERT)?, conn.prepare_cached(FIND)?);
-        Ok(Self { insert, find, device: device.as_str(), time })
+        Ok(Self { insert, find, marks, device: device.as_str(), time })
     }
 }
 
@@ -313,5 +328,22 @@ impl Rows for InFile<'_> {
             })
         };
         self.find.query_row((self.device, session, action.0), taken).optional()
+    }
+
+    fn is_marked(&mut self, event: &NewEvent) -> rusqlite::Result<bool> {
+        self.marks.has(event, self.device)
+    }
+
+    fn before(
+        &mut self,
+        event: &NewEvent,
+        seq: Seq,
+        each: &mut dyn FnMut(Earlier) -> ControlFlow<()>,
+    ) -> rusqlite::Result<()> {
+        self.marks.before(event, self.device, seq, each)
+    }
+
+    fn mark(&mut self, event: &NewEvent, seq: Seq) -> rusqlite::Result<()> {
+        self.marks.add(event, self.device, seq)
     }
 }

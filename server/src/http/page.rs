@@ -1,0 +1,83 @@
+//! Events as a JSON list that is written while it is read.
+//!
+//! Invariant: the answer says where the page ended and whether the log goes on behind it, which is known only at its end;
+//! so both stand behind the list.
+
+use crate::http::error::ApiError;
+use crate::http::outlet::{CHUNK, Outlet};
+use crate::log::LogError;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use td_engine::event::LogEvent;
+use td_engine::id::Seq;
+
+/// A page ends behind the event that passes this size.
+const PAGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// A page that is being written.
+pub struct Page {
+    after: Seq,
+    limit: usize,
+    buffer: Vec<u8>,
+    written: usize,
+    count: usize,
+    last: Seq,
+    has_more: bool,
+    outlet: Outlet,
+}
+
+impl Page {
+    /// Begins an object whose last opened member is the list of events, at most `limit` of them.
+    pub fn new(opening: &str, after: Seq, limit: usize, outlet: Outlet) -> Self {
+        let (buffer, last) = (opening.into(), after);
+        Self { after, limit, buffer, written: 0, count: 0, last, has_more: false, outlet }
+    }
+
+    /// Writes what `read` hands over, which is given the number to read: one more than the page shows, so that the page
+    /// can say whether there is more (the reference sends every client around once more for nothing, W15). Blocks.
+    /// Returns the last sequence, or the one that was asked from.
+    pub fn write(
+        mut self,
+        read: impl FnOnce(usize, &mut dyn FnMut(LogEvent) -> ControlFlow<()>) -> Result<usize, LogError>,
+    ) -> Seq {
+        let mut broken = None;
+        let result = read(self.limit + 1, &mut |event| match self.put(&event) {
+            Ok(flow) => flow,
+            Err(e) => {
+                broken = Some(e);
+                ControlFlow::Break(())
+            }
+        });
+        let last = self.last;
+        match (broken, result) {
+            (Some(e), _) => self.outlet.fail(ApiError::internal("failed to query events", e)),
+            (None, Err(e)) => self.outlet.fail(e.into()),
+            (None, Ok(_)) => self.end(),
+        }
+        last
+    }
+
+    fn put(&mut self, event: &LogEvent) -> io::Result<ControlFlow<()>> {
+        if self.count == self.limit || self.written >= PAGE_BYTES {
+            self.has_more = true;
+            return Ok(ControlFlow::Break(()));
+        }
+        if self.last > self.after {
+            self.buffer.push(b',');
+        }
+        let before = self.buffer.len();
+        serde_json::to_writer(&mut self.buffer, event)?;
+        self.written += self.buffer.len() - before;
+        self.count += 1;
+        self.last = event.seq;
+        let is_wanted = self.buffer.len() < CHUNK || self.outlet.take(&mut self.buffer)?;
+        Ok(if is_wanted { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    }
+
+    fn end(mut self) {
+        let Self { last, has_more, .. } = self;
+        // Writing into a vector does not fail.
+        let _ = writeln!(self.buffer, r#"],"last_server_seq":{last},"has_more":{has_more}}}"#);
+        self.outlet.end(self.buffer);
+    }
+}

@@ -1,0 +1,195 @@
+//! One project in use.
+//!
+//! Duty: let the applier write the live view while requests read it, and answer what is asked of a state.
+//! Invariant: readers see one commit of the applier each; a view that was built again is opened again.
+
+use super::{Announcements, LiveError, LiveView, Recorded, StateDigest, lock};
+use crate::log::EventLog;
+use crate::snapshot::Shelf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use td_engine::db::{Place, ProjectDb};
+use td_engine::id::{ProjectId, Seq};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+
+/// Requests that may read one live view at once.
+const READERS: usize = 4;
+/// Before the applier has looked at the file for the first time.
+const NOT_YET: Seq = Seq(-1);
+/// Connections that are kept for the next reader.
+const KEPT: usize = 2;
+
+/// A project in use.
+pub struct OpenProject {
+    /// Which.
+    pub id: ProjectId,
+    /// Its log.
+    pub log: Arc<dyn EventLog>,
+    /// What its watchers are told.
+    pub announcements: Announcements,
+    /// Its snapshots.
+    pub shelf: Arc<Shelf>,
+    view: Mutex<LiveView>,
+    place: Place,
+    builds: Arc<AtomicU64>,
+    applied: watch::Sender<Seq>,
+    recorded: Mutex<Recorded>,
+    digest: Mutex<Option<StateDigest>>,
+    hurrying: tokio::sync::Mutex<()>,
+    readers: Mutex<Vec<(u64, ProjectDb)>>,
+    reading: Semaphore,
+    used: Mutex<Instant>,
+}
+
+impl OpenProject {
+    pub(super) fn new(id: ProjectId, log: Arc<dyn EventLog>, view: LiveView, shelf: Arc<Shelf>) -> Self {
+        Self {
+            id,
+            log,
+            shelf,
+            announcements: Announcements::default(),
+            place: view.place().clone(),
+            builds: view.builds(),
+            view: Mutex::new(view),
+            applied: watch::Sender::new(NOT_YET),
+            recorded: Mutex::default(),
+            digest: Mutex::default(),
+            hurrying: Default::default(),
+            readers: Mutex::default(),
+            reading: Semaphore::new(READERS),
+            used: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// How far the live view is.
+    pub fn applied(&self) -> Seq {
+        (*self.applied.borrow()).max(Seq(0))
+    }
+
+    /// What the live view holds that did not simply apply.
+    pub fn recorded(&self) -> Recorded {
+        *lock(&self.recorded)
+    }
+
+    /// Where the live view is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(super) fn touch(&self) {
+        *lock(&self.used) = Instant::now();
+    }
+
+    pub(super) fn unused_for(&self) -> Duration {
+        lock(&self.used).elapsed()
+    }
+
+    /// Sees to it that the live view has what the log has now, without waiting for the applier's next round; `false` if
+    /// that takes longer, or fails (which the applier reports).
+    pub async fn caught_up(self: &Arc<Self>, patience: Duration) -> bool {
+        self.applied_to(self.log.head().seq, patience).await
+    }
+
+    /// Sees to it that the live view has reached a sequence that the log has; `false` if that takes longer, or fails.
+    pub async fn applied_to(self: &Arc<Self>, seq: Seq, patience: Duration) -> bool {
+        let there = |at: &Seq| *at >= seq;
+        let mut applied = self.applied.subscribe();
+        if there(&applied.borrow_and_update()) {
+            return true;
+        }
+        let hurry = async {
+            // One of all who wait does the work; the others find it done.
+            let _turn = self.hurrying.lock().await;
+            if there(&self.applied.borrow()) {
+                return true;
+            }
+            let open = Arc::clone(self);
+            matches!(tokio::task::spawn_blocking(move || open.catch_up()).await, Ok(Ok(())))
+        };
+        timeout(patience, async {
+            tokio::select! {
+                reached = applied.wait_for(there) => reached.is_ok(),
+                done = hurry => done,
+            }
+        })
+        .await
+        .unwrap_or(false)
+    }
+
+    /// Reads the rows beside the applier, from one moment. What `look` reads should be bounded: the applier's log of
+    /// changes cannot start over meanwhile.
+    pub async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        look: impl FnOnce(&ProjectDb) -> Result<T, LiveError> + Send + 'static,
+    ) -> Result<T, LiveError> {
+        // Never closed.
+        let _turn = self.reading.acquire().await;
+        let open = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || open.read_now(look)).await;
+        read.unwrap_or_else(|e| Err(LiveError::Lost(e.to_string())))
+    }
+
+    fn read_now<T>(&self, look: impl FnOnce(&ProjectDb) -> Result<T, LiveError>) -> Result<T, LiveError> {
+        let build = self.builds.load(Ordering::SeqCst);
+        let known = {
+            let mut readers = lock(&self.readers);
+            readers.retain(|(of, _)| *of == build);
+            readers.pop()
+        };
+        let reader = match known {
+            Some((_, db)) => db,
+            None => ProjectDb::open_read_only_at(&self.place)?,
+        };
+        let moment = reader.conn().unchecked_transaction()?;
+        let seen = look(&reader)?;
+        moment.finish()?;
+        let mut readers = lock(&self.readers);
+        if readers.len() < KEPT {
+            readers.push((build, reader));
+        }
+        Ok(seen)
+    }
+
+    /// The digest of the state that the live view is at, computed once per state.
+    pub async fn digest(self: &Arc<Self>) -> Result<StateDigest, LiveError> {
+        let known = lock(&self.digest).clone();
+        if let Some(known) = known.filter(|d| d.seq == self.applied()) {
+            return Ok(known);
+        }
+        let digest = self.read(StateDigest::of_moment).await?;
+        *lock(&self.digest) = Some(digest.clone());
+        Ok(digest)
+    }
+
+    /// Applies everything up to the head. Blocks; gives way to others between two pages.
+    pub(super) fn catch_up(&self) -> Result<(), LiveError> {
+        let head = self.log.head().seq;
+        loop {
+            let cursor = {
+                let mut view = lock(&self.view);
+                let cursor = view.step(&*self.log)?;
+                *lock(&self.recorded) = view.recorded();
+                self.applied.send_replace(cursor);
+                cursor
+            };
+            if cursor >= head {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Builds the live view again from the log's beginning, and throws away the snapshots that were made before. Blocks
+    /// until it is done; whoever asks for the state meanwhile is told to come back.
+    pub fn build_again(&self) -> Result<(), LiveError> {
+        {
+            let mut view = lock(&self.view);
+            view.discard()?;
+            self.applied.send_replace(NOT_YET);
+        }
+        *lock(&self.digest) = None;
+        self.shelf.clear();
+        self.catch_up()
+    }
+}
