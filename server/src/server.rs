@@ -15,7 +15,7 @@ use crate::identity::Identity;
 use crate::limit::Limits;
 use crate::live::{IDLE, OpenProjects};
 use crate::log::{Counters, Counts, Logs, Options, Projects, ProjectsOptions};
-use crate::mail::Post;
+use crate::mail::{MailError, Post};
 use crate::maintenance::Gate;
 use crate::tls::{Tls, TlsError};
 use std::future::Future;
@@ -37,6 +37,8 @@ const MOST_USED: usize = 200;
 const MOST_DOWNLOADS: usize = 128;
 /// How often use is written behind and idle projects are closed.
 const TICK: Duration = Duration::from_secs(30);
+/// How long a stop waits for mails under way.
+const LAST_MAILS: Duration = Duration::from_secs(5);
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +63,9 @@ pub enum StartError {
     /// Certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The way for mail.
+    #[error(transparent)]
+    Mail(#[from] MailError),
     /// The admin socket.
     #[error("the admin socket {} cannot be made: {source}", .path.display())]
     Socket {
@@ -80,6 +85,7 @@ impl StartError {
             Self::Projects { .. } => "projects_io",
             Self::Sockets(_) => "cannot_listen",
             Self::Tls(_) => "tls",
+            Self::Mail(_) => "mail",
             Self::Socket { .. } => "admin_socket",
         }
     }
@@ -95,6 +101,7 @@ impl StartError {
                 "name a PEM file with certificates, or unset SYNC_ACME_CA_FILE".into()
             }
             Self::Tls(_) => "put a certificate and its key there, or set SYNC_TLS=off; td-sync doctor".into(),
+            Self::Mail(_) => "td-sync config list".into(),
             _ => "td-sync doctor".into(),
         }
     }
@@ -140,7 +147,7 @@ impl Server {
         );
         let app = Arc::new(App {
             limits: Limits::new(&config.limits),
-            post: Post::new(&config.mail),
+            post: Post::new(&config.mail, &config.base_url)?,
             streams: Streams::new(config.streams_per_key),
             room: Room::new(dir.path().to_owned(), config.disk_floor),
             dir,
@@ -177,6 +184,7 @@ impl Server {
             // Waited for, so that the socket's name is gone before the lock is: a successor binds the same name.
             let _ = task.await;
         }
+        app.post.settle(LAST_MAILS).await;
         let closed = tokio::task::spawn_blocking(move || {
             app.projects.close_idle(Duration::ZERO);
             app.logs.close_all();

@@ -197,3 +197,25 @@ fn without_mail_an_invitation_comes_with_a_link_to_hand_over() {
     let own = server.ask(&Ask::get("/v1/invitations").key(&key)).json();
     assert_eq!(own[0]["status"], "pending", "answering it is still theirs");
 }
+
+#[test]
+fn an_invitation_hands_nobody_the_account_of_somebody_else() {
+    let server = Server::start();
+    let (ana, _) = server.key("ana");
+    server.key("root");
+    server.admin(&["create-user", "--email", "ben@test.local"]);
+    let project = server.project(&ana, "Garden");
+    for known in ["root@test.local", "Ben <BEN@test.local>"] {
+        let ask = Ask::post(&format!("/v1/projects/{project}/invitations"))
+            .key(&ana)
+            .json(&json!({"email": known, "role": "owner"}));
+        let made = server.ask(&ask);
+        assert_eq!(made.status, 201, "{}", made.text());
+        assert_eq!(
+            made.header("x-td-enrolment-link"),
+            None,
+            "{known} has an account and signs in on their own"
+        );
+    }
+    assert_eq!(server.admin(&["enroll", "list"]), json!([]));
+}

@@ -195,3 +195,31 @@ fn bad_terms_are_refused_in_their_own_words() {
     assert_eq!(make(&server, &ana, &nobody).status, 403);
     assert_eq!(server.ask(&Ask::get("/v1/keys").key(&ana)).json().as_array().map(Vec::len), Some(1));
 }
+
+#[test]
+fn a_public_link_shows_the_project_and_nothing_about_people() {
+    let server = Server::start();
+    let (ana, _) = server.key("ana");
+    let project = server.project(&ana, "Open");
+    let (_, robot) = token(&server, &ana, &project, "reader");
+    server.ask(&push(&project, &[1]).key(&ana));
+    let path = format!("/v1/projects/{project}/public-link");
+    let link = server.ask(&Ask::post(&path).key(&ana)).json()["api_key"].as_str().expect("key").to_string();
+    let of = |rest: &str| format!("/v1/projects/{project}{rest}");
+    for path in [of(""), of("/sync/pull"), of("/sync/status"), "/v1/keys/current".into()] {
+        assert_eq!(server.ask(&Ask::get(&path).key(&link)).status, 200, "{path}");
+    }
+    for path in [of("/members"), of("/invitations"), path, "/v1/invitations".into(), "/v1/keys".into()] {
+        assert_eq!(server.ask(&Ask::get(&path).key(&link)).status, 403, "a link: {path}");
+    }
+    assert_eq!(
+        server.ask(&Ask::get(&of("/members")).key(&robot)).status,
+        200,
+        "an agent sees whom it works with"
+    );
+    assert_eq!(
+        server.ask(&Ask::get("/v1/invitations").key(&robot)).status,
+        403,
+        "those are its person's own"
+    );
+}

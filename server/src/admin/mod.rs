@@ -8,6 +8,7 @@
 
 mod backup;
 mod logins;
+mod mail;
 mod office;
 mod quarantine;
 mod reach;
@@ -102,6 +103,11 @@ pub enum Request {
     BackupExport {
         /// Absolute folder.
         to: PathBuf,
+    },
+    /// Sends a mail, to see whether it arrives.
+    MailTest {
+        /// To whom.
+        to: String,
     },
     /// What certificate there is.
     TlsStatus,

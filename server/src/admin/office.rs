@@ -98,6 +98,7 @@ impl Office {
             Request::LoginsDecide { id, approve } => logins::decide(self.control(), id, *approve),
             Request::Maintenance { turn } => self.maintenance(*turn),
             Request::BackupExport { to } => self.backup(to),
+            Request::MailTest { to } => self.mail_test(to),
             Request::TlsStatus => self.tls_status(),
             Request::TlsRenew => self.tls_renew(),
             Request::QuarantineList { project, after, limit } => {
@@ -327,7 +328,7 @@ fn required<'a>(flag: &str, value: &'a str) -> Result<&'a str, AdminError> {
 }
 
 /// An account is named by one bare address (server-protocol W31).
-fn address(email: &str) -> Result<String, AdminError> {
+pub(super) fn address(email: &str) -> Result<String, AdminError> {
     required("email", email.trim())?;
     let invalid =
         || AdminError::new("invalid_email", format!("not an address: {email:?} (as ana@example.org)"));

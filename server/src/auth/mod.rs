@@ -109,6 +109,8 @@ pub struct Principal {
     pub grants: Option<Vec<Grant>>,
     /// Whether its events are counted against a budget.
     pub has_budget: bool,
+    /// Whether anybody may hold it: a public link.
+    pub is_public: bool,
 }
 
 impl Principal {
@@ -174,24 +176,28 @@ pub fn project_scope(caller: &Principal) -> Result<(), Refusal> {
     Err(Refusal::Forbidden("insufficient_scope", message.into()))
 }
 
-/// What a token is let through to, as a list of what it may: its projects, their events and what follows from them.
-/// Everything else is for people, the addresses of other members included.
+/// What a token is let through to, named one by one: a route that is added stays closed to it until it is named here. An
+/// agent sees its projects and their events, and pushes; whoever has a public link reads, and sees nothing about people.
 pub fn token_gate(caller: &Principal, method: &str, path: &str) -> Result<(), Refusal> {
     if caller.grants.is_none() {
         return Ok(());
     }
     let reads = ["GET", "HEAD"].contains(&method);
     let inside = path.strip_prefix("/v1/projects/").map(|rest| rest.split_once('/').map_or("", |(_, r)| r));
+    let public = caller.is_public;
     let may = match inside {
-        Some("sync/push") => method == "POST",
-        Some("" | "events") => reads,
-        Some(rest) => reads && (rest.starts_with("sync/") || rest.starts_with("history/")),
+        Some("sync/push") => method == "POST" && !public,
+        Some("" | "events" | "sync/digest" | "sync/pull" | "sync/snapshot" | "sync/status") => reads,
+        Some(rest) => reads && !public && (rest.starts_with("sync/") || rest.starts_with("history/")),
         None => reads && ["/v1/projects", "/v1/keys/current"].contains(&path),
     };
     if may {
         return Ok(());
     }
-    let message = "a token may read and push events, nothing else";
+    let message = match public {
+        true => "a public link may read its project, nothing else",
+        false => "a token may read and push events, nothing else",
+    };
     Err(Refusal::Forbidden("insufficient_scope", message.into()))
 }
 
@@ -244,6 +250,7 @@ mod tests {
             expires_at: None,
             grants: Some(vec![grant("a", "writer"), grant("b", "reader"), grant("c", "owner")]),
             has_budget: false,
+            is_public: false,
         };
         for (project, member, role) in [
             ("a", Some(Role::Owner), Some(Role::Writer)),
@@ -255,20 +262,25 @@ mod tests {
         ] {
             assert_eq!(token.role_in(project, member), role, "{project} {member:?}");
         }
-        for (method, path, may) in [
-            ("POST", "/v1/projects/p/sync/push", true),
-            ("GET", "/v1/projects/p/sync/pull", true),
-            ("GET", "/v1/projects/p/history/issues/td-1", true),
-            ("GET", "/v1/projects/p/events", true),
-            ("GET", "/v1/projects/p", true),
-            ("GET", "/v1/projects", true),
-            ("PATCH", "/v1/projects/p", false),
-            ("GET", "/v1/projects/p/members", false),
-            ("GET", "/v1/invitations", false),
-            ("GET", "/v1/keys", false),
-            ("GET", "/v1/admin/users", false),
+        for (method, path, agent, public) in [
+            ("POST", "/v1/projects/p/sync/push", true, false),
+            ("GET", "/v1/projects/p/sync/push", false, false),
+            ("GET", "/v1/projects/p/sync/pull", true, true),
+            ("GET", "/v1/projects/p/sync/conflicts", true, false),
+            ("GET", "/v1/projects/p/history/issues/td-1", true, false),
+            ("GET", "/v1/projects/p/events", true, true),
+            ("GET", "/v1/projects/p/x/events", false, false),
+            ("GET", "/v1/projects/p", true, true),
+            ("GET", "/v1/projects", true, true),
+            ("PATCH", "/v1/projects/p", false, false),
+            ("GET", "/v1/projects/p/members", false, false),
+            ("GET", "/v1/invitations", false, false),
+            ("GET", "/v1/keys", false, false),
+            ("GET", "/v1/admin/users", false, false),
         ] {
-            assert_eq!(token_gate(&token, method, path).is_ok(), may, "{method} {path}");
+            assert_eq!(token_gate(&token, method, path).is_ok(), agent, "{method} {path}");
+            let link = Principal { is_public: true, ..token.clone() };
+            assert_eq!(token_gate(&link, method, path).is_ok(), public, "{method} {path}");
         }
         let person = Principal { grants: None, ..token };
         assert_eq!(person.role_in("d", Some(Role::Owner)), Some(Role::Owner));

@@ -78,6 +78,11 @@ enum AdminVerb {
         #[command(subcommand)]
         verb: LoginsVerb,
     },
+    /// The way for mail
+    Mail {
+        #[command(subcommand)]
+        verb: MailVerb,
+    },
     /// The certificate for HTTPS
     Tls {
         #[command(subcommand)]
@@ -150,6 +155,16 @@ enum EnrollVerb {
     },
     /// Links that were made
     List,
+}
+
+#[derive(Subcommand)]
+enum MailVerb {
+    /// Send one with a code in it, to see whether it arrives
+    Test {
+        /// Address to send it to
+        #[arg(long)]
+        to: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -235,6 +250,7 @@ fn request(verb: AdminVerb) -> Request {
         AdminVerb::Logins { verb: LoginsVerb::Deny { code } } => {
             Request::LoginsDecide { id: code, approve: false }
         }
+        AdminVerb::Mail { verb: MailVerb::Test { to } } => Request::MailTest { to },
         AdminVerb::Tls { verb: TlsVerb::Status } => Request::TlsStatus,
         AdminVerb::Tls { verb: TlsVerb::Renew } => Request::TlsRenew,
         AdminVerb::Quarantine { verb: QuarantineVerb::List { project, after, limit } } => {

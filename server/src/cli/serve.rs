@@ -27,7 +27,7 @@ pub(super) fn serve() -> Result<(), Failure> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("the async runtime cannot start")?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let mut term = signal(SignalKind::terminate()).context("SIGTERM cannot be awaited")?;
         let mut int = signal(SignalKind::interrupt()).context("SIGINT cannot be awaited")?;
         let server = tokio::task::spawn_blocking(move || Server::start(config));
@@ -47,5 +47,8 @@ pub(super) fn serve() -> Result<(), Failure> {
             tracing::warn!("some requests were still open when the shutdown timeout ran out");
         }
         Ok(())
-    })
+    });
+    // Everything is closed. A thread that still waits for a mail server must not keep the process.
+    runtime.shutdown_background();
+    served
 }

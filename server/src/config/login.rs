@@ -1,16 +1,7 @@
-//! How people sign in, and how mail leaves.
+//! How people sign in.
 
 use super::{ConfigError, parse_duration, value};
 use std::time::Duration;
-
-/// How mail leaves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MailSettings {
-    /// It does not: an operator approves logins.
-    Log,
-    /// Into memory, for tests.
-    Memory,
-}
 
 /// How people sign in.
 #[derive(Clone, Debug)]
@@ -33,20 +24,13 @@ pub struct LoginSettings {
 
 impl LoginSettings {
     /// From the texts of the settings. `base_url` stands in for an address that is not given.
-    pub(super) fn read(
-        text: impl Fn(&str) -> String,
-        base_url: &str,
-    ) -> Result<(Self, MailSettings), ConfigError> {
+    pub(super) fn read(text: impl Fn(&str) -> String, base_url: &str) -> Result<Self, ConfigError> {
         let bad = |name: &str| ConfigError(vec![format!("{name}: {:?} cannot be used", text(name))]);
         let flag = |name: &str| value::parse_flag(&text(name)).ok_or_else(|| bad(name));
         let duration = |name: &str| parse_duration(&text(name)).ok_or_else(|| bad(name));
         let some = |name: &str| Some(text(name)).filter(|t| !t.is_empty());
-        let mail = match text("SYNC_EMAIL_PROVIDER").as_str() {
-            "memory" => MailSettings::Memory,
-            _ => MailSettings::Log,
-        };
         let email_base_url = some("SYNC_EMAIL_BASE_URL").unwrap_or_else(|| base_url.to_string());
-        let settings = Self {
+        Ok(Self {
             allow_signup: flag("SYNC_ALLOW_SIGNUP")?,
             first_user_admin: flag("SYNC_FIRST_USER_ADMIN")?,
             email_base_url: email_base_url.trim_end_matches('/').into(),
@@ -54,7 +38,6 @@ impl LoginSettings {
             dev_inspect: flag("SYNC_DEV_EMAIL_INSPECT")?,
             keep_events: duration("SYNC_AUTH_EVENT_RETENTION")?,
             keep_refusals: duration("SYNC_RATE_LIMIT_EVENT_RETENTION")?,
-        };
-        Ok((settings, mail))
+        })
     }
 }

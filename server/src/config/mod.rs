@@ -7,13 +7,15 @@
 
 mod limits;
 mod login;
+mod mail;
 mod networks;
 mod table;
 mod tls;
 mod value;
 
 pub use limits::RateLimits;
-pub use login::{LoginSettings, MailSettings};
+pub use login::LoginSettings;
+pub use mail::{CloudflareSettings, MailSettings, Security, SmtpSettings};
 pub use networks::Networks;
 pub use table::{IGNORED, Kind, Standing, VARIABLES, Variable};
 pub use tls::{AcmeConfig, CertificateSource, ChallengeChoice, LETS_ENCRYPT, TlsConfig};
@@ -161,7 +163,7 @@ impl Config {
         Self::typed(&texts, notes)
     }
 
-    fn typed(texts: &BTreeMap<&'static str, String>, notes: Vec<String>) -> Result<Self, ConfigError> {
+    fn typed(texts: &BTreeMap<&'static str, String>, mut notes: Vec<String>) -> Result<Self, ConfigError> {
         let given = |name: &str| texts.get(name).map(String::as_str);
         let text = |name: &str| {
             given(name).or_else(|| table::find(name).and_then(|v| v.default)).unwrap_or_default().to_string()
@@ -176,7 +178,8 @@ impl Config {
         let default_url = || tls.as_ref().map_or_else(|| default_base_url(listen), TlsConfig::base_url);
         let base_url =
             given("SYNC_BASE_URL").map_or_else(default_url, |u| u.trim_end_matches('/').to_string());
-        let (login, mail) = LoginSettings::read(text, &base_url)?;
+        let login = LoginSettings::read(text, &base_url)?;
+        let mail = MailSettings::read(given, text, &mut notes)?;
         Ok(Self {
             listen,
             projects,

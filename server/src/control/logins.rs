@@ -159,8 +159,8 @@ pub struct LoginEvent {
 
 /// Logins under way. Every method is one transaction.
 pub trait LoginStore: Send + Sync {
-    /// Stores a challenge.
-    fn start_login(&self, new: &NewLogin, now: ClientTime) -> Result<(), ControlError>;
+    /// Stores a challenge, and writes down that it began.
+    fn start_login(&self, new: &NewLogin, begun: &LoginEvent, now: ClientTime) -> Result<(), ControlError>;
 
     /// Approves a device login by its mailed token.
     fn approve_login(

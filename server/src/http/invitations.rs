@@ -2,11 +2,13 @@
 //!
 //! Whoever holds a key of the invited address answers; the token in the mail only leads to the page. Where no mail
 //! leaves, the owner gets an enrolment link to hand over, in a header: bodies keep the reference's shape.
+//! Danger: that link. It signs its holder in, so it is only ever for an account that this invitation has made; with one
+//! for an account that was there, an owner could become anybody by inviting them.
 
 use crate::auth::{Role, address};
 use crate::clock::later;
-use crate::control::NewEnrolment;
 use crate::control::invitations::{Answered, Invitation, NewInvitation};
+use crate::control::{Audit, NewEnrolment};
 use crate::http::App;
 use crate::http::answer::{json, no_content};
 use crate::http::around::RequestId;
@@ -14,7 +16,7 @@ use crate::http::body::{Inbox, read_object};
 use crate::http::caller::{Caller, KeyOwner};
 use crate::http::error::ApiError;
 use crate::http::members;
-use crate::mail::Mail;
+use crate::mail::{Fate, Mail};
 use crate::secret;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -79,14 +81,21 @@ pub async fn invite(
     let mut response = json(StatusCode::CREATED, &shown(&made));
     if app.post.delivers() {
         let link = mailed_link(&app, &email, &made.id, &token);
-        if let Err(e) = app.post.hand_over(Mail::invitation(&email, role.as_str(), &link, &request.0)) {
-            let (project, id) = (made.project_id, made.id);
-            let taken_back = app.control.add(move |s, _| s.withdraw_invitation(&project, &id)).await;
-            taken_back.map_err(ApiError::control(FAILED))?;
-            return Err(ApiError::internal("failed to send invitation email", e));
-        }
-    } else {
-        let link = link_to_hand_over(&app, &email, project.as_str(), role).await?;
+        let mail = Mail::invitation(&email, role.as_str(), &link, &request.0);
+        let (control, detail) =
+            (app.control.clone(), json!({"invitation": made.id, "email": email}).to_string());
+        let lost = Audit {
+            kind: "invitation_mail_lost",
+            actor: caller.0.user_id.clone(),
+            project_id: Some(made.project_id),
+            detail,
+        };
+        app.post.hand_over(mail, move |fate| {
+            if fate == Fate::Lost {
+                control.audit(lost);
+            }
+        });
+    } else if let Some(link) = link_to_hand_over(&app, &email, project.as_str(), role).await? {
         let value = HeaderValue::from_str(&link).map_err(|e| ApiError::internal(FAILED, e))?;
         response.headers_mut().insert(LINK, value);
     }
@@ -110,21 +119,31 @@ fn form_byte(b: u8) -> String {
     }
 }
 
-async fn link_to_hand_over(app: &App, email: &str, project: &str, role: Role) -> Result<String, ApiError> {
+/// For somebody who had no account yet. Whoever has one signs in on their own and finds the invitation there.
+async fn link_to_hand_over(
+    app: &App,
+    email: &str,
+    project: &str,
+    role: Role,
+) -> Result<Option<String>, ApiError> {
     const FAILED: &str = "failed to create invitation";
     let code = secret::enrolment().map_err(|e| ApiError::internal(FAILED, e))?;
     let (hash, until) = (secret::hash(&code), later(app.control.now(), LINK_LIFE));
     let (email, project) = (email.to_string(), project.to_string());
     let made = app.control.change(move |s, now| {
-        let user = s.ensure_user(&email, false, now)?.0;
+        let (user, is_new) = s.ensure_user(&email, false, now)?;
+        if !is_new {
+            return Ok(false);
+        }
         let project = Some((project, role));
         s.create_enrolment(
             &NewEnrolment { secret_hash: hash, user_id: user.id, project, expires_at: until },
             now,
-        )
+        )?;
+        Ok(true)
     });
-    made.await.map_err(ApiError::control(FAILED))?;
-    Ok(format!("{}/connect#{code}.{}", app.config.base_url, app.identity.fingerprint()))
+    let made = made.await.map_err(ApiError::control(FAILED))?;
+    Ok(made.then(|| format!("{}/connect#{code}.{}", app.config.base_url, app.identity.fingerprint())))
 }
 
 /// GET `/v1/projects/{id}/invitations`

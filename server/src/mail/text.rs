@@ -1,4 +1,4 @@
-//! The three mails there are (server-protocol 3.7), as text and as HTML.
+//! The mails there are (server-protocol 3.7, and one to try the way), as text and as HTML.
 //!
 //! Invariant: in the text the link stands whole on its line, because programs look for it there.
 
@@ -14,6 +14,8 @@ pub enum Purpose {
     DeviceLogin,
     /// Join a project.
     ProjectInvitation,
+    /// See whether mail arrives.
+    Test,
 }
 
 impl Purpose {
@@ -23,6 +25,7 @@ impl Purpose {
             Self::WebLogin => "web_login",
             Self::DeviceLogin => "device_login",
             Self::ProjectInvitation => "project_invitation",
+            Self::Test => "test",
         }
     }
 }
@@ -75,6 +78,14 @@ impl Mail {
             Purpose::ProjectInvitation,
             trace_id,
         )
+    }
+
+    /// To see whether mail arrives. No link: whoever reads it can do nothing with it.
+    pub fn test(to: &str, code: &str, trace_id: &str) -> Self {
+        let text = format!("Mail from this td sync server arrives.\n\nThe code is {code}.\n");
+        let html = format!("<!doctype html><html><body><p>{}</p></body></html>", escaped(text.trim_end()));
+        let (to, subject, trace_id) = (to.into(), "Mail from td sync arrives".into(), trace_id.into());
+        Self { to, subject, text, html, purpose: Purpose::Test, trace_id }
     }
 
     fn new(

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its share")]
 
 pub mod log;
+pub mod mailserver;
 pub mod tls;
 pub mod wire;
 

@@ -1,6 +1,7 @@
 //! Certificates of a test's own, and a client that looks at what a handshake shows.
 
 use super::wire::{Answer, Ask, read_answer};
+use base64::Engine;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -27,6 +28,12 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let root = params.self_signed(&key).expect("root").der().clone();
         Self { issuer: Issuer::new(params, key), root }
+    }
+
+    /// Its own certificate, for whoever is to believe it.
+    pub fn pem(&self) -> String {
+        let base64 = base64::engine::general_purpose::STANDARD.encode(&self.root);
+        format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
     }
 
     /// Writes `NAME.pem` and `NAME.key` for the DNS names, ending so many days from now.

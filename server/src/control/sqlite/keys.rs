@@ -22,6 +22,7 @@ pub(super) fn principal(c: &Connection, key_hash: &str) -> Result<Option<Princip
             expires_at: maybe_time(row, "expires_at")?,
             grants: None,
             has_budget: false,
+            is_public: false,
         })
     });
     match found.optional()? {

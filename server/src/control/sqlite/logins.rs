@@ -289,8 +289,11 @@ pub(super) fn event(
 }
 
 impl LoginStore for SqliteControl {
-    fn start_login(&self, new: &NewLogin, now: ClientTime) -> Result<(), ControlError> {
-        self.write(|tx| start(tx, new, now))
+    fn start_login(&self, new: &NewLogin, begun: &LoginEvent, now: ClientTime) -> Result<(), ControlError> {
+        self.write(|tx| {
+            start(tx, new, now)?;
+            event(tx, begun.kind, &begun.request, &begun.email, &begun.metadata, now)
+        })
     }
 
     fn approve_login(

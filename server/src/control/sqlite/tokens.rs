@@ -45,7 +45,7 @@ fn token(c: &Connection, row: &Row<'_>) -> rusqlite::Result<Token> {
 /// The holder of a token: its maker, with the grants as the only projects there are.
 pub(super) fn principal(c: &Connection, key_hash: &str) -> Result<Option<Principal>, ControlError> {
     let mut q = c.prepare_cached(
-        "SELECT t.id, t.maker, u.email, t.expires_at, t.max_events FROM tdsync_tokens t JOIN users u ON u.id = t.maker
+        "SELECT t.id, t.kind, t.maker, u.email, t.expires_at, t.max_events FROM tdsync_tokens t JOIN users u ON u.id = t.maker
          WHERE t.key_hash = ?1",
     )?;
     let found = q.query_row([key_hash], |row| {
@@ -53,6 +53,7 @@ pub(super) fn principal(c: &Connection, key_hash: &str) -> Result<Option<Princip
         Ok(Principal {
             grants: Some(grants(c, &id)?),
             has_budget: row.get::<_, Option<i64>>("max_events")?.is_some(),
+            is_public: row.get::<_, String>("kind")? == Kind::Link.as_str(),
             key_id: id,
             user_id: row.get("maker")?,
             email: row.get("email")?,

@@ -1,6 +1,6 @@
 //! `/v1/auth/device/start` and `/poll`: how `td auth login` gets its key (server-protocol 3.2).
 
-use super::{DEVICE_KEY, LIFE, Stranger, Token, complete, fresh_key, remember};
+use super::{DEVICE_KEY, LIFE, Stranger, Token, complete, fresh_key, mail, suppressed};
 use crate::auth::address;
 use crate::clock::later;
 use crate::control::logins::{DeviceProof, NewLogin, Polled, Purpose};
@@ -46,7 +46,7 @@ pub async fn start(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) ->
     let asked = bare.clone();
     let user = app.control.ask(move |s| s.user_by_email(&asked)).await;
     let Some(user) = user.map_err(ApiError::control("failed to look up user"))? else {
-        remember(&app, vec![from.event("email_suppressed", "", &bare)]);
+        suppressed(&app, &from, &bare).await?;
         return Ok(answer);
     };
     const FAILED: &str = "failed to create auth challenge";
@@ -63,18 +63,14 @@ pub async fn start(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) ->
         user_agent: from.user_agent.clone(),
         expires_at: later(app.control.now(), LIFE),
     };
-    app.control.add(move |s, now| s.start_login(&new, now)).await.map_err(ApiError::control(FAILED))?;
+    let begun = from.event("challenge_started", &token.selector, &bare);
+    app.control
+        .add(move |s, now| s.start_login(&new, &begun, now))
+        .await
+        .map_err(ApiError::control(FAILED))?;
     let link = format!("{}/auth/device/approve?token={}", app.config.login.email_base_url, token.shown);
-    let mut events = vec![from.event("challenge_started", &token.selector, &bare)];
-    match app.post.hand_over(Mail::device_login(&user.email, &link, &from.request_id)) {
-        Ok(()) => events.push(from.event("email_sent", &token.selector, &bare)),
-        // The same answer all the same: a failure would tell who has an account here (W32).
-        Err(e) => {
-            tracing::error!(rid = from.request_id, cause = %e, "a login mail did not leave");
-            events.push(from.event("login_failed", &token.selector, &bare));
-        }
-    }
-    remember(&app, events);
+    let written = Mail::device_login(&user.email, &link, &from.request_id);
+    mail(&app, written, &from, &token.selector, &bare);
     Ok(answer)
 }
 

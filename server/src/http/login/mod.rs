@@ -15,6 +15,7 @@ use crate::http::around::RequestId;
 use crate::http::caller::{client_of, stranger};
 use crate::http::error::ApiError;
 use crate::limit::Class;
+use crate::mail::{Fate, Mail};
 use crate::secret;
 use axum::extract::FromRequestParts;
 use axum::http::header::USER_AGENT;
@@ -108,13 +109,31 @@ fn disabled(message: &'static str) -> ApiError {
     ApiError::new(axum::http::StatusCode::GONE, "endpoint_disabled", message)
 }
 
-/// Writes events behind the answer. Losing one harms nobody, so a failure is only logged.
-fn remember(app: &Arc<App>, events: Vec<LoginEvent>) {
+/// Writes down that an address gets no mail. Awaited like the login of an address that does, so that both take one
+/// commit: how long an answer takes tells nothing either (W32).
+async fn suppressed(app: &App, from: &Stranger, address: &str) -> Result<(), ApiError> {
+    let event = from.event("email_suppressed", "", address);
+    let noted = app.control.add(move |s, now| s.login_events(&[event], now)).await;
+    noted.map_err(ApiError::control("failed to create auth challenge"))
+}
+
+/// Hands a login's mail over, and writes down what became of it. A failure has no other consequence: an answer that
+/// differed would tell who has an account here (W32).
+fn mail(app: &Arc<App>, mail: Mail, from: &Stranger, request: &str, address: &str) {
     let control = app.control.clone();
-    tokio::spawn(async move {
-        if let Err(e) = control.add(move |s, now| s.login_events(&events, now)).await {
-            tracing::warn!(cause = %e, "login events were not written down");
-        }
+    let (sent, failed) =
+        (from.event("email_sent", request, address), from.event("login_failed", request, address));
+    app.post.hand_over(mail, move |fate| {
+        let event = match fate {
+            Fate::Left => sent,
+            Fate::Lost => failed,
+            Fate::Stays => return,
+        };
+        tokio::spawn(async move {
+            if let Err(e) = control.add(move |s, now| s.login_events(&[event], now)).await {
+                tracing::warn!(cause = %e, "a login event was not written down");
+            }
+        });
     });
 }
 

@@ -1,6 +1,6 @@
 //! `/v1/auth/web/start` and `/exchange`: how a browser gets its key (server-protocol 3.3).
 
-use super::{LIFE, Stranger, Token, WEB_KEY, complete, fresh_key, remember};
+use super::{LIFE, Stranger, Token, WEB_KEY, complete, fresh_key, mail, suppressed};
 use crate::auth::address;
 use crate::clock::later;
 use crate::control::logins::{Exchanged, NewLogin, Purpose, WebProof};
@@ -49,7 +49,7 @@ pub async fn start(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) ->
         known => Ok(known),
     });
     let Some(user) = user.await.map_err(ApiError::control("failed to look up user"))? else {
-        remember(&app, vec![from.event("email_suppressed", "", &bare)]);
+        suppressed(&app, &from, &bare).await?;
         return Ok(answer);
     };
     const FAILED: &str = "failed to create auth challenge";
@@ -66,17 +66,14 @@ pub async fn start(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) ->
         user_agent: from.user_agent.clone(),
         expires_at: later(app.control.now(), LIFE),
     };
-    app.control.add(move |s, now| s.start_login(&new, now)).await.map_err(ApiError::control(FAILED))?;
-    let mut events = vec![from.event("challenge_started", &token.selector, &bare)];
+    let begun = from.event("challenge_started", &token.selector, &bare);
+    app.control
+        .add(move |s, now| s.start_login(&new, &begun, now))
+        .await
+        .map_err(ApiError::control(FAILED))?;
     let link = format!("{callback}?token={}", token.shown);
-    match app.post.hand_over(Mail::web_login(&user.email, &link, &from.request_id)) {
-        Ok(()) => events.push(from.event("email_sent", &token.selector, &bare)),
-        Err(e) => {
-            tracing::error!(rid = from.request_id, cause = %e, "a login mail did not leave");
-            events.push(from.event("login_failed", &token.selector, &bare));
-        }
-    }
-    remember(&app, events);
+    let written = Mail::web_login(&user.email, &link, &from.request_id);
+    mail(&app, written, &from, &token.selector, &bare);
     Ok(answer)
 }
 
