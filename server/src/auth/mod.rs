@@ -176,6 +176,16 @@ pub fn project_scope(caller: &Principal) -> Result<(), Refusal> {
     Err(Refusal::Forbidden("insufficient_scope", message.into()))
 }
 
+/// Whatever changes something needs a key with `sync`, an admin's too: a key that was made to read metrics must not be
+/// one that writes, or makes itself a token that does (W25).
+pub fn write_scope(caller: &Principal, method: &str) -> Result<(), Refusal> {
+    if ["GET", "HEAD"].contains(&method) || caller.scopes.has("sync") {
+        return Ok(());
+    }
+    let message = "key does not have the sync scope required for changes";
+    Err(Refusal::Forbidden("insufficient_scope", message.into()))
+}
+
 /// What a token is let through to. An agent reads, but not what is addressed to its person, and pushes events. Whoever
 /// has a public link sees the project and nothing about people. Everything else is for people.
 pub fn token_gate(caller: &Principal, method: &str, path: &str) -> Result<(), Refusal> {
