@@ -149,3 +149,44 @@ fn wrong_settings_stop_the_start_and_are_named() {
         assert!(String::from_utf8_lossy(&out.stderr).contains(name));
     }
 }
+
+#[test]
+fn a_lost_device_is_found_by_its_last_use_and_ended_alone_or_with_all_others() {
+    let server = Server::start();
+    let (ana, _) = server.key("ana");
+    let (ben, _) = server.key("ben");
+    let project = server.project(&ana, "Garden");
+    let link = server.admin(&["enroll", "create", "--email", "ana@test.local"]);
+    let secret = link["link"].as_str().expect("link").split('#').nth(1).expect("secret");
+    let secret = secret.split('.').next().expect("secret");
+    let laptop = Ask::post("/v1/enroll").json(&json!({"secret": secret, "device_name": "laptop"}));
+    let laptop = server.ask(&laptop).json()["api_key"].as_str().expect("key").to_string();
+    let terms = json!({"name": "robot", "grants": [{"project": project, "role": "reader"}]});
+    let robot = server.ask(&Ask::post("/v1/keys").key(&ana).json(&terms)).json();
+    let robot = robot["api_key"].as_str().expect("key").to_string();
+    let signs_in = |key: &str| server.ask(&Ask::get("/v1/projects").key(key)).status == 200;
+    assert!([&ana, &ben, &laptop, &robot].iter().all(|key| signs_in(key)));
+
+    let hers = server.admin(&["devices", "list", "--email", "ana@test.local"]);
+    let seen: Vec<(&str, &str)> = hers
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|d| (d["kind"].as_str().expect("kind"), d["name"].as_str().expect("name")))
+        .collect();
+    assert_eq!(seen, [("device", "test"), ("device", "laptop"), ("agent", "robot")]);
+    assert!(hers.as_array().expect("a list").iter().all(|d| !d["last_used_at"].is_null()), "{hers}");
+    assert_eq!(server.admin(&["devices", "list"]).as_array().map(Vec::len), Some(4));
+
+    let id = hers[1]["id"].as_str().expect("id");
+    server.admin(&["devices", "revoke", id]);
+    assert!(!signs_in(&laptop) && signs_in(&ana) && signs_in(&robot));
+    let again = server.admin_raw(&["devices", "revoke", id]);
+    assert_eq!(again.status.code(), Some(1), "{}", String::from_utf8_lossy(&again.stderr));
+    let all = server.admin(&["devices", "revoke", "--all-of", "ana@test.local"]);
+    assert_eq!(all["revoked"].as_array().map(Vec::len), Some(2));
+    assert!(!signs_in(&ana) && !signs_in(&robot) && signs_in(&ben));
+    let both = server.admin_raw(&["devices", "revoke", id, "--all-of", "ana@test.local"]);
+    assert_eq!(both.status.code(), Some(2), "one or the other");
+    assert_eq!(server.admin_raw(&["devices", "revoke"]).status.code(), Some(2));
+}

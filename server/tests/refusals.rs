@@ -148,6 +148,10 @@ fn who_may_not_is_told_so_and_changes_nothing() {
         "impersonation:read",
     ]);
     let view_key = view_key["api_key"].as_str().expect("key").to_string();
+    let metrics = ["create-key", "--email", "ana@test.local", "--name", "m", "--scopes", "admin:read:server"];
+    let metrics = w.server.admin(&metrics)["api_key"].as_str().expect("key").to_string();
+    let token = json!({"name": "x", "grants": [{"project": w.project, "role": "writer"}]});
+    let no_write = "insufficient_scope key does not have the sync scope required for changes";
     let no_scope = "insufficient_scope key does not have the sync or impersonation:read scope required for project routes";
     let read_only = "method_not_allowed_view_as read-only while viewing as user";
     let need =
@@ -189,6 +193,20 @@ fn who_may_not_is_told_so_and_changes_nothing() {
             "unauthorized invalid or expired api key".into(),
         ),
         ("wrong scope", Ask::get("/v1/projects").key(&scope_key), 403, no_scope.into()),
+        (
+            "an admin's metrics key pushes",
+            Ask::post(&p("/sync/push")).key(&metrics).json(&push),
+            403,
+            no_write.into(),
+        ),
+        (
+            "it makes a project",
+            Ask::post("/v1/projects").key(&metrics).json(&json!({"name": "x"})),
+            403,
+            no_write.into(),
+        ),
+        ("it makes itself a token", Ask::post("/v1/keys").key(&metrics).json(&token), 403, no_write.into()),
+        ("it ends a device", Ask::new("DELETE", "/v1/keys/ak_0").key(&metrics), 403, no_write.into()),
         ("view-as writes", Ask::post(&p("/sync/push")).key(&view_key).json(&push), 403, read_only.into()),
         (
             "view-as HEAD is checked too",

@@ -7,6 +7,7 @@
 //! Danger: replies may hold a fresh key or link; they go to the asker only, never to the log.
 
 mod backup;
+mod devices;
 mod logins;
 mod mail;
 mod office;
@@ -69,6 +70,18 @@ pub enum Request {
     KeysRevoke {
         /// Which.
         key_id: String,
+    },
+    /// Lists everything that signs in.
+    DevicesList {
+        /// One account's only.
+        email: Option<String>,
+    },
+    /// Ends one of them, or all of an account.
+    DevicesRevoke {
+        /// Which.
+        id: Option<String>,
+        /// Whose.
+        all_of: Option<String>,
     },
     /// Lists projects.
     ProjectsList,

@@ -47,7 +47,7 @@ impl Office {
         Self::Server(app)
     }
 
-    fn control(&self) -> &Control {
+    pub(super) fn control(&self) -> &Control {
         match self {
             Self::Server(app) => &app.control,
             Self::Alone(alone) => &alone.control,
@@ -89,6 +89,8 @@ impl Office {
             Request::UsersList => self.users(),
             Request::KeysList { email } => self.keys(email.as_deref()),
             Request::KeysRevoke { key_id } => self.revoke_key(key_id, &format!("revoked key {key_id}")),
+            Request::DevicesList { email } => self.devices(email.as_deref()),
+            Request::DevicesRevoke { id, all_of } => self.revoke_devices(id.as_deref(), all_of.as_deref()),
             Request::ProjectsList => self.projects(),
             Request::EnrollCreate { email, project, role, ttl_seconds } => {
                 self.enroll(email.as_deref(), project.as_deref(), role.as_deref(), *ttl_seconds)
@@ -116,7 +118,7 @@ impl Office {
         }
     }
 
-    fn user(&self, email: &str) -> Result<User, AdminError> {
+    pub(super) fn user(&self, email: &str) -> Result<User, AdminError> {
         let found = self.control().store().user_by_email(required("email", email)?)?;
         found.ok_or_else(|| {
             AdminError::new("user_not_found", format!("user not found: {email}"))

@@ -176,6 +176,16 @@ pub fn project_scope(caller: &Principal) -> Result<(), Refusal> {
     Err(Refusal::Forbidden("insufficient_scope", message.into()))
 }
 
+/// Whatever changes something needs a key with `sync`, an admin's too: a key that was made to read metrics must not be
+/// one that writes, or makes itself a token that does (W25).
+pub fn write_scope(caller: &Principal, method: &str) -> Result<(), Refusal> {
+    if ["GET", "HEAD"].contains(&method) || caller.scopes.has("sync") {
+        return Ok(());
+    }
+    let message = "key does not have the sync scope required for changes";
+    Err(Refusal::Forbidden("insufficient_scope", message.into()))
+}
+
 /// What a token is let through to, named one by one: a route that is added stays closed to it until it is named here. An
 /// agent sees its projects and their events, and pushes; whoever has a public link reads, and sees nothing about people.
 pub fn token_gate(caller: &Principal, method: &str, path: &str) -> Result<(), Refusal> {

@@ -63,6 +63,11 @@ enum AdminVerb {
         #[command(subcommand)]
         verb: KeysVerb,
     },
+    /// Everything that signs in: devices, browsers, agents' tokens, public links
+    Devices {
+        #[command(subcommand)]
+        verb: DevicesVerb,
+    },
     /// Projects
     Projects {
         #[command(subcommand)]
@@ -117,6 +122,24 @@ enum KeysVerb {
     Revoke {
         /// As `keys list` shows it
         key_id: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum DevicesVerb {
+    /// All of them, or one account's
+    List {
+        #[arg(long)]
+        email: Option<String>,
+    },
+    /// End one, or all of an account
+    Revoke {
+        /// As `devices list` shows it
+        #[arg(required_unless_present = "all_of", conflicts_with = "all_of")]
+        id: Option<String>,
+        /// Address of the account whose devices all end
+        #[arg(long, value_name = "EMAIL")]
+        all_of: Option<String>,
     },
 }
 
@@ -238,6 +261,10 @@ fn request(verb: AdminVerb) -> Request {
         AdminVerb::Users { verb: Listing::List } => Request::UsersList,
         AdminVerb::Keys { verb: KeysVerb::List { email } } => Request::KeysList { email },
         AdminVerb::Keys { verb: KeysVerb::Revoke { key_id } } => Request::KeysRevoke { key_id },
+        AdminVerb::Devices { verb: DevicesVerb::List { email } } => Request::DevicesList { email },
+        AdminVerb::Devices { verb: DevicesVerb::Revoke { id, all_of } } => {
+            Request::DevicesRevoke { id, all_of }
+        }
         AdminVerb::Projects { verb: Listing::List } => Request::ProjectsList,
         AdminVerb::Enroll { verb: EnrollVerb::Create { email, project, role, ttl } } => {
             Request::EnrollCreate { email, project, role, ttl_seconds: ttl.as_secs() }

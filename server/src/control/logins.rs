@@ -216,7 +216,8 @@ pub trait LoginStore: Send + Sync {
     /// Writes down what happened.
     fn login_events(&self, events: &[LoginEvent], now: ClientTime) -> Result<(), ControlError>;
 
-    /// Ends what is overdue and forgets events and refusals older than their retention. Returns how many rows changed.
+    /// Ends what is overdue; forgets events and refusals older than their retention, and keys and tokens that expired
+    /// a month ago. Returns how many rows changed.
     fn sweep(
         &self,
         auth_events_before: ClientTime,

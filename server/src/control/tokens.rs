@@ -154,8 +154,8 @@ pub trait TokenStore: Send + Sync {
     /// The public link of a project, if it has one.
     fn public_link(&self, project: &str) -> Result<Option<Token>, ControlError>;
 
-    /// Takes `events` from a budget, all or nothing; what remains. `None`: too few were left.
-    fn spend(&self, token: &str, events: i64) -> Result<Option<i64>, ControlError>;
+    /// Takes up to so many events from a budget. Returns how many; 0 for a token that is gone.
+    fn spend(&self, token: &str, events: i64) -> Result<i64, ControlError>;
 
     /// Gives back what was taken and not used.
     fn refund(&self, token: &str, events: i64) -> Result<(), ControlError>;

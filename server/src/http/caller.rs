@@ -2,6 +2,7 @@
 
 use crate::auth::{
     Principal, Role, bearer, client_ip, impersonation_gate, project_role, project_scope, token_gate,
+    write_scope,
 };
 use crate::control::Refused;
 use crate::http::error::ApiError;
@@ -58,6 +59,7 @@ impl FromRequestParts<Arc<App>> for Caller {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let caller = known(parts, app).await?;
         project_scope(&caller.0)?;
+        write_scope(&caller.0, parts.method.as_str())?;
         let path = parts.uri.path();
         if !path.starts_with("/v1/projects/") {
             // Routes about one project count when the role is known.
@@ -75,6 +77,7 @@ impl FromRequestParts<Arc<App>> for KeyOwner {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let caller = known(parts, app).await?;
+        write_scope(&caller.0, parts.method.as_str())?;
         caller.count(app, None)?;
         Ok(Self(caller.0))
     }

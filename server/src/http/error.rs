@@ -85,6 +85,10 @@ impl From<LogError> for ApiError {
             LogError::Busy { retry_after } => Self::unavailable("too many writes are waiting", retry_after),
             LogError::Closed => Self::unavailable("the server is stopping", Duration::from_secs(1)),
             LogError::Missing => Self::internal("failed to open project database", cause),
+            LogError::TooMany => {
+                let message = "this token's budget of events does not reach for this push";
+                Self::new(StatusCode::FORBIDDEN, "budget_exhausted", message)
+            }
             LogError::Refused(_) => Self::internal("failed to insert events", cause),
             LogError::Exists | LogError::Damaged { .. } | LogError::Storage(_) => {
                 Self::internal("database error", cause)

@@ -48,7 +48,7 @@ pub async fn push(
     let budget = Budget::take(&app, &caller.0, push.events.len()).await?;
     let (device, session) = (push.device.clone(), push.session.clone());
     let ids: Vec<ActionId> = push.events.iter().map(|e| e.action_id).collect();
-    let answered = open.log.append(push).await;
+    let answered = open.log.append_at_most(push, budget.left()).await;
     let outcomes = match answered {
         Ok(Ok(outcomes)) => outcomes,
         Ok(Err(e)) => {
@@ -73,7 +73,9 @@ pub async fn push(
     Ok(with_head(json(StatusCode::OK, &answer(&ids, &outcomes)), open.log.head().seq))
 }
 
-/// Events taken from a token's budget, before the log sees them: what is not stored is given back.
+/// Events taken from a token's budget, before the log sees them: what is not stored is given back. If fewer are left
+/// than the push holds, those are taken, and the log decides: a push that it has already must be answered again though
+/// nothing is left (law 4), or an agent whose answer was lost would send it for ever.
 struct Budget(Option<(String, i64)>);
 
 impl Budget {
@@ -84,13 +86,12 @@ impl Budget {
         let (token, events) = (who.key_id.clone(), i64::try_from(events).unwrap_or(i64::MAX));
         let asked = token.clone();
         let taken = app.control.add(move |s, _| s.spend(&asked, events)).await;
-        match taken.map_err(ApiError::control("failed to verify key"))? {
-            Some(_) => Ok(Self(Some((token, events)))),
-            None => {
-                let message = "this token's budget of events does not reach for this push";
-                Err(ApiError::new(StatusCode::FORBIDDEN, "budget_exhausted", message))
-            }
-        }
+        Ok(Self(Some((token, taken.map_err(ApiError::control("failed to verify key"))?))))
+    }
+
+    /// How many events may be stored.
+    fn left(&self) -> i64 {
+        self.0.as_ref().map_or(i64::MAX, |(_, taken)| *taken)
     }
 
     async fn give_back(self, app: &App, stored: usize) -> Result<(), ApiError> {

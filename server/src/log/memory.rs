@@ -22,7 +22,7 @@ pub struct MemoryLog {
     head: watch::Sender<Head>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     /// In order of sequence.
     rows: Vec<LogEvent>,
@@ -43,14 +43,20 @@ impl MemoryLog {
         self.lock().over = Some(why);
     }
 
-    fn append_now(&self, push: &Push) -> Result<Vec<Outcome>, LogError> {
+    fn append_now(&self, push: &Push, most_new: i64) -> Result<Vec<Outcome>, LogError> {
         let mut state = self.open()?;
         if let Some(why) = oversize(push) {
             return Err(LogError::Refused(why));
         }
         let mut head = *self.head.borrow();
+        // Only where there is a bound: this backend has no savepoint, and the copy costs what the log holds.
+        let before = (most_new < i64::MAX).then(|| state.clone());
         let mut rows = OfDevice { state: &mut state, device: &push.device };
         let Ok(placed) = place(push, head.allocated, &TdSchema, &mut rows);
+        if let Some(before) = before.filter(|_| placed.stored > most_new) {
+            *state = before;
+            return Err(LogError::TooMany);
+        }
         head.allocated = placed.allocated;
         head.count += placed.stored;
         if let Some(newest) = placed.newest {
@@ -76,10 +82,10 @@ impl MemoryLog {
 }
 
 impl EventLog for MemoryLog {
-    fn append(&self, push: Push) -> Ticket {
+    fn append_at_most(&self, push: Push, most_new: i64) -> Ticket {
         let (reply, ticket) = oneshot::channel();
         // The receiver is in our own hand, so sending cannot fail.
-        let _ = reply.send(self.append_now(&push));
+        let _ = reply.send(self.append_now(&push, most_new));
         ticket
     }
 

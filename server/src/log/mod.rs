@@ -111,6 +111,9 @@ pub enum LogError {
     /// The log was closed (shutdown, eviction) before the request was taken.
     #[error("the log is closed")]
     Closed,
+    /// The push would have stored more events than its sender may.
+    #[error("the push holds more new events than are left")]
+    TooMany,
     /// The storage refuses this push (a value too large, a constraint); the other pushes of its group stand.
     #[error("the log refused the push: {0}")]
     Refused(String),
@@ -156,7 +159,14 @@ pub type Ticket = oneshot::Receiver<Result<Vec<Outcome>, LogError>>;
 /// of a closed log ends, and only a log opened anew moves again.
 pub trait EventLog: Send + Sync {
     /// Queues one push. Errors that are known at once (`Busy`, `Closed`) also arrive through the ticket.
-    fn append(&self, push: Push) -> Ticket;
+    fn append(&self, push: Push) -> Ticket {
+        self.append_at_most(push, i64::MAX)
+    }
+
+    /// As [`append`](EventLog::append), for a sender who may store so many events: a push with more new ones is
+    /// refused whole ([`LogError::TooMany`]). What is stored already does not count, so a push that was answered is
+    /// answered the same again (law 3), whatever is left.
+    fn append_at_most(&self, push: Push, most_new: i64) -> Ticket;
 
     /// Hands the matching events to `each` in order of sequence, from one consistent moment. `each` may stop the page
     /// early. Returns how many were handed over.

@@ -231,6 +231,23 @@ pub fn one_failing_push_does_not_take_its_neighbours(backend: &mut dyn Backend) 
     assert_eq!(seqs(&after(&*log, 0)), [1, 2]);
 }
 
+/// Law 5: a push with more new events than its sender may store stores none, and what is stored already does not count.
+pub fn a_push_beyond_its_bound_stores_nothing(backend: &mut dyn Backend) {
+    let log = create(backend);
+    let bounded = |events: Vec<NewEvent>, most| log.append_at_most(push("d", events), most).blocking_recv();
+    let at_most = |events, most| bounded(events, most).expect("answer");
+    assert_eq!(at_most(vec![event(1), event(2)], 2).expect("stored"), [accepted(1), accepted(2)]);
+    assert!(matches!(at_most(vec![event(2), event(3), event(4)], 1), Err(LogError::TooMany)));
+    assert_eq!((log.head().allocated, log.head().count), (Seq(2), 2), "no number was consumed");
+    assert_eq!(at_most(vec![event(1), event(2)], 0).expect("known"), [duplicate(1), duplicate(2)]);
+    assert!(matches!(at_most(vec![titled(1, "another")], 0), Err(LogError::TooMany)), "moved is new");
+    drop(log);
+    backend.restart();
+    let log = open(backend);
+    assert_eq!(seqs(&after(&*log, 0)), [1, 2]);
+    assert_eq!(stored(&*log, "d", [event(3)]), [accepted(5)]);
+}
+
 /// Law 6.
 pub fn a_watcher_ends_with_the_newest_head(backend: &mut dyn Backend) {
     let log = create(backend);

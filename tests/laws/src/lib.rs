@@ -66,6 +66,7 @@ macro_rules! law_tests {
             the_same_key_twice_in_one_push_is_matched_by_position,
             devices_and_sessions_have_keys_of_their_own,
             one_failing_push_does_not_take_its_neighbours,
+            a_push_beyond_its_bound_stores_nothing,
             a_watcher_ends_with_the_newest_head,
             the_head_counts_what_is_stored_and_what_is_given_out,
             reads_start_after_stop_at_and_leave_out,

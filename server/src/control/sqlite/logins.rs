@@ -378,6 +378,8 @@ impl LoginStore for SqliteControl {
                  WHERE status IN ('pending', 'verified') AND expires_at <= ?1",
                 "UPDATE invitations SET status = 'expired' WHERE status = 'pending' AND expires_at <= ?1",
                 "DELETE FROM tdsync_enrolments WHERE expires_at <= datetime(?1, '-30 days')",
+                "DELETE FROM api_keys WHERE expires_at <= datetime(?1, '-30 days')",
+                "DELETE FROM tdsync_tokens WHERE expires_at <= datetime(?1, '-30 days')",
                 "DELETE FROM auth_email_challenges WHERE status <> 'pending' AND created_at <= datetime(?1, '-30 days')",
             ] {
                 changed += tx.execute(sql, [stamp(now)])?;

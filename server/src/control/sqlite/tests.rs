@@ -160,3 +160,69 @@ fn a_file_of_another_schema_is_refused_and_left_alone() {
     let err = SqliteControl::open(&path, &data).err().expect("refused");
     assert!(matches!(err, ControlError::Schema { ref found, .. } if found == "7"), "{err}");
 }
+
+#[test]
+fn expired_keys_and_tokens_are_listed_for_a_month_and_then_forgotten() {
+    use crate::control::logins::LoginStore;
+    use crate::control::tokens::{Kind, Terms, TokenStore};
+    let w = world();
+    let owner = user(&w, "a@test.local");
+    let day = Duration::from_secs(86_400);
+    w.store.create_key(&owner.id, &key(Some(later(noon(), day))), noon()).expect("key");
+    w.store.create_key(&owner.id, &key(None), noon()).expect("key");
+    for expires_in in [Some(day.as_secs()), None] {
+        let terms = Terms { name: "robot".into(), grants: Vec::new(), expires_in, max_events: None };
+        w.store.create_token(&owner.id, Kind::Agent, &terms, &key(None), noon()).expect("token");
+    }
+    let left = |now| {
+        w.store.sweep(noon(), noon(), now).expect("sweep");
+        let tokens = w.store.tokens_of(&owner.id).expect("tokens").len();
+        (w.store.keys(None).expect("keys").len(), tokens)
+    };
+    assert_eq!(left(later(noon(), day * 30)), (2, 2));
+    assert_eq!(left(later(noon(), day * 32)), (1, 1));
+}
+
+/// One of two owners may go, never both, however close together they ask.
+#[test]
+fn two_owners_who_leave_at_the_same_time_leave_one_behind() {
+    for leave in
+        [(|s: &SqliteControl, u: &str| s.remove_member("p_1", u)) as fn(&SqliteControl, &str) -> _, |s, u| {
+            s.set_role("p_1", u, Role::Reader)
+        }]
+    {
+        let w = world();
+        let (a, b) = (user(&w, "a@test.local"), user(&w, "b@test.local"));
+        w.store.create_project("p_1", "One", "", &a.id, noon()).expect("project");
+        w.store.add_member("p_1", &b.id, Role::Owner, &a.id, noon()).expect("owner");
+        let both = std::sync::Barrier::new(2);
+        let (store, both) = (&w.store, &both);
+        let ends: Vec<Change> = std::thread::scope(|s| {
+            let leaving = [a.id.as_str(), b.id.as_str()].map(|who| {
+                s.spawn(move || {
+                    both.wait();
+                    leave(store, who).expect("answered")
+                })
+            });
+            leaving.into_iter().map(|t| t.join().expect("thread")).collect()
+        });
+        assert!(ends.contains(&Change::Done) && ends.contains(&Change::Last), "{ends:?}");
+    }
+}
+
+#[test]
+fn of_many_first_users_at_the_same_time_one_becomes_an_admin() {
+    let w = world();
+    let start = std::sync::Barrier::new(8);
+    std::thread::scope(|s| {
+        for n in 0..8 {
+            let (store, start) = (&w.store, &start);
+            s.spawn(move || {
+                start.wait();
+                store.ensure_user(&format!("u{n}@test.local"), true, noon()).expect("user")
+            });
+        }
+    });
+    let users = w.store.users().expect("users");
+    assert_eq!((users.len(), users.iter().filter(|u| u.is_admin).count()), (8, 1));
+}

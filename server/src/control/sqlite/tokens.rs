@@ -189,15 +189,17 @@ impl TokenStore for SqliteControl {
         })
     }
 
-    fn spend(&self, token: &str, events: i64) -> Result<Option<i64>, ControlError> {
+    fn spend(&self, token: &str, events: i64) -> Result<i64, ControlError> {
         self.write(|tx| {
-            let take = "UPDATE tdsync_tokens SET used_events = used_events + ?2
-                        WHERE id = ?1 AND (max_events IS NULL OR used_events + ?2 <= max_events)";
-            if tx.execute(take, params![token, events])? == 0 {
-                return Ok(None);
+            let left = "SELECT min(?2, max(0, coalesce(max_events - used_events, ?2))) FROM tdsync_tokens WHERE id = ?1";
+            let left: Option<i64> =
+                tx.prepare_cached(left)?.query_row(params![token, events], |row| row.get(0)).optional()?;
+            let taken = left.unwrap_or(0);
+            if taken > 0 {
+                let take = "UPDATE tdsync_tokens SET used_events = used_events + ?2 WHERE id = ?1";
+                tx.prepare_cached(take)?.execute(params![token, taken])?;
             }
-            let left = "SELECT coalesce(max_events - used_events, 0) FROM tdsync_tokens WHERE id = ?1";
-            Ok(Some(tx.query_row(left, [token], |row| row.get(0))?))
+            Ok(taken)
         })
     }
 

@@ -187,11 +187,11 @@ impl SqliteLog {
 }
 
 impl EventLog for SqliteLog {
-    fn append(&self, push: Push) -> Ticket {
+    fn append_at_most(&self, push: Push, most_new: i64) -> Ticket {
         let (reply, ticket) = oneshot::channel();
         let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
         let busy = LogError::Busy { retry_after: Duration::from_secs(1) };
-        let job = Job::new(push, reply, &self.queued);
+        let job = Job::new(push, most_new, reply, &self.queued);
         let refused = match queue.as_ref() {
             Err(why) => Some((job, why.clone())),
             Ok(_) if job.overloads(QUEUE_BYTES) => Some((job, busy)),

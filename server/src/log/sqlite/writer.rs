@@ -38,16 +38,22 @@ type Answer = Result<Vec<Outcome>, LogError>;
 /// One queued push.
 pub(super) struct Job {
     push: Push,
+    most_new: i64,
     load: Load,
     pub(super) reply: oneshot::Sender<Answer>,
 }
 
 impl Job {
-    pub(super) fn new(push: Push, reply: oneshot::Sender<Answer>, queued: &Arc<AtomicUsize>) -> Self {
+    pub(super) fn new(
+        push: Push,
+        most_new: i64,
+        reply: oneshot::Sender<Answer>,
+        queued: &Arc<AtomicUsize>,
+    ) -> Self {
         let size = |e: &NewEvent| e.entity_id.len() + e.payload.as_ref().map_or(0, |p| p.as_str().len());
         let bytes = push.events.iter().map(size).sum();
         queued.fetch_add(bytes, Ordering::Relaxed);
-        Self { push, load: Load { bytes, queued: Arc::clone(queued) }, reply }
+        Self { push, most_new, load: Load { bytes, queued: Arc::clone(queued) }, reply }
     }
 
     /// Whether more waits than may, this push included. A push alone is never too much.
@@ -232,6 +238,11 @@ fn commit(
             match InFile::new(conn, &marks, &job.push.device, &time)
                 .and_then(|mut rows| place(&job.push, head.allocated, &*options.schema, &mut rows))
             {
+                Ok(placed) if placed.stored > job.most_new => {
+                    step("ROLLBACK TO push")?;
+                    marks.rolled_back()?;
+                    answers.push(Err(LogError::TooMany));
+                }
                 Ok(placed) => {
                     advance(&mut head, &placed);
                     answers.push(Ok(placed.outcomes));
