@@ -218,7 +218,7 @@ build() {
     case "$target" in /*) ;; *) target=$PWD/$target ;; esac
     bin=$target/$triple/release
     static=
-    [ "$(uname -s)" != Linux ] || static='-C target-feature=+crt-static'
+    [ "$(uname -s)" != Linux ] || static='-C target-feature=+crt-static --cfg getrandom_backend="linux_getrandom"'
     if [ -x "$bin/td-sync-setup" ]; then step "Checking that the programs are up to date"
     else step "Building the programs (the first time takes a few minutes)"; fi
     (cd "$here" && RUSTFLAGS=$static CARGO_TARGET_DIR=$target cargo build --release --locked --target "$triple" \

@@ -161,6 +161,25 @@ pub struct Enrolled {
     pub project_id: Option<String>,
 }
 
+/// A request for a token, made.
+#[derive(Clone, Deserialize)]
+pub struct AskedToken {
+    /// What the agent polls with.
+    pub poll_code: Secret,
+    /// What a person types.
+    pub user_code: String,
+    /// Seconds until it is over.
+    pub expires_in: u64,
+    /// Seconds between two polls.
+    pub interval: u64,
+}
+
+/// Text from a person inside a path: everything but letters, digits, `-` and `_` is escaped.
+fn path_segment(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
 /// A project as the server lists it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RemoteProject {
@@ -258,6 +277,47 @@ impl Server {
         self.post("/v1/projects", &serde_json::json!({"name": name, "description": description}))
     }
 
+    /// This person's devices and tokens.
+    pub fn keys(&self) -> Result<Vec<Value>, TransportError> {
+        self.get("/v1/keys")
+    }
+
+    /// A token under these terms, with its key.
+    pub fn create_token(&self, terms: &Value) -> Result<Value, TransportError> {
+        self.post("/v1/keys", terms)
+    }
+
+    /// Revokes a device or a token.
+    pub fn revoke_key(&self, id: &str) -> Result<(), TransportError> {
+        let url = format!("{}/v1/keys/{}", self.url, path_segment(id));
+        let mut request = self.agent.delete(&url);
+        if let Some(key) = &self.key {
+            request = request.header("Authorization", format!("Bearer {}", key.reveal()));
+        }
+        self.answer::<()>(&url, request.call())
+    }
+
+    /// Asks for a token, as an agent.
+    pub fn ask_token(&self, name: &str) -> Result<AskedToken, TransportError> {
+        self.without_key().post("/v1/keys/requests", &serde_json::json!({"name": name}))
+    }
+
+    /// The token, if a person approved; `{"status":"pending"}` before.
+    pub fn collect_token(&self, poll_code: &Secret) -> Result<Value, TransportError> {
+        self.without_key()
+            .post("/v1/keys/requests/poll", &serde_json::json!({"poll_code": poll_code.reveal()}))
+    }
+
+    /// What an agent asked for.
+    pub fn token_request(&self, code: &str) -> Result<Value, TransportError> {
+        self.get(&format!("/v1/keys/requests/{}", path_segment(code)))
+    }
+
+    /// Approves it.
+    pub fn approve_token(&self, code: &str, terms: &Value) -> Result<Value, TransportError> {
+        self.post(&format!("/v1/keys/requests/{}", path_segment(code)), terms)
+    }
+
     /// For questions that are asked before it is known who answers.
     fn without_key(&self) -> Self {
         Self { key: None, ..self.clone() }
@@ -308,7 +368,9 @@ impl Server {
             }
             400.. => Err(refused(status, &text, retry_after)),
             _ => {
-                let value = serde_json::from_str(&text).map_err(|e| {
+                // 204 has no body, which is what `()` is read from.
+                let text = if status == 204 { "null" } else { &text };
+                let value = serde_json::from_str(text).map_err(|e| {
                     foreign(format!("HTTP {status} with a body that is not what was asked for: {e}"))
                 })?;
                 if let (Some(epoch), Ok(mut seen)) =

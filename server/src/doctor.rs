@@ -4,7 +4,9 @@
 
 use crate::admin::Request;
 use crate::config::{Config, ConfigError};
-use crate::{admin, datadir, disk, identity};
+use crate::identity::Identity;
+use crate::tls::Alarm;
+use crate::{admin, datadir, disk, identity, tls};
 use rusqlite::{Connection, OpenFlags};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -12,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use td_doctor::{Check, Finding, Remedy, Verdict};
 use td_engine::id::Epoch;
+use zeroize::Zeroizing;
 
 /// Below this the disk is a failure, below ten times this a warning.
 const LEAST_FREE: u64 = 100 * 1024 * 1024;
@@ -45,6 +48,8 @@ pub fn checks(config: Result<Config, ConfigError>) -> Vec<Check> {
         check("server.epoch", "the history's id", epoch).after(DIR),
         check("server.disk", "room on the disk", room).after(DIR),
         check("server.base_url", "the address people use", base_url),
+        check("tls.plain_http", "who could read along", plain_http),
+        check("tls.certificate", "the certificate for HTTPS", certificate).after(DIR),
         check("server.signup", "who may make an account", signup),
         check("server.apply", "live views follow their logs", apply).after(&["server.lock"]),
         check("server.quarantine", "events that cannot apply", quarantine).after(&["server.lock"]),
@@ -113,7 +118,12 @@ fn identity(config: &Config) -> Verdict {
         Ok(meta) if meta.permissions().mode() & 0o077 != 0 => {
             fail("others may read the server's key", format!("chmod 600 {}", quoted(&path)))
         }
-        Ok(_) => Verdict::Ok("private".into()),
+        Ok(_) => match std::fs::read(&path).map(|text| Identity::parse(&Zeroizing::new(text))) {
+            // What a person compares before they trust a new key (`td resync`).
+            Ok(Some(key)) => Verdict::Ok(format!("fingerprint {}", key.fingerprint())),
+            Ok(None) => fail("identity.key is damaged: not 32 bytes in base64", "td-sync backup check DIR"),
+            Err(e) => fail(format!("identity.key cannot be read: {e}"), "td-sync backup check DIR"),
+        },
     }
 }
 
@@ -151,7 +161,10 @@ fn base_url(config: &Config) -> Verdict {
     if !config.listen.is_loopback() && url.starts_with("http://") {
         let cause =
             format!("{url} is plain HTTP and the server listens beyond this machine: keys travel readable");
-        return warn(cause, "put a TLS proxy in front, set SYNC_BASE_URL=https://… and listen on 127.0.0.1");
+        return warn(
+            cause,
+            "set SYNC_TLS=acme and SYNC_TLS_NAMES, or put a TLS proxy in front; SYNC_BASE_URL=https://…",
+        );
     }
     if !config.base_url_given {
         return warn(format!("SYNC_BASE_URL is not set; links say {url}"), "set SYNC_BASE_URL and restart");
@@ -159,8 +172,77 @@ fn base_url(config: &Config) -> Verdict {
     Verdict::Ok(url.clone())
 }
 
+fn plain_http(config: &Config) -> Verdict {
+    match (&config.tls, config.listen.is_loopback()) {
+        (Some(_), _) => {
+            Verdict::Ok("HTTPS; plain HTTP is answered to this machine only, or redirected".into())
+        }
+        (None, true) => Verdict::Ok("plain HTTP, to this machine only".into()),
+        (None, false) => {
+            let cause = format!("plain HTTP on {}: whoever is in between reads every key", config.listen);
+            warn(
+                cause,
+                "set SYNC_TLS=acme and SYNC_TLS_NAMES, or SYNC_LISTEN_ADDR=127.0.0.1:8080 behind a TLS proxy",
+            )
+        }
+    }
+}
+
+fn certificate(config: &Config) -> Verdict {
+    let standing = tls::standing_on_disk(config);
+    if standing.source == "off" {
+        return Verdict::Skip("TLS is off".into());
+    }
+    let renew = match standing.source.as_str() {
+        "files" => "put a new certificate and its key in SYNC_TLS_CERT_FILE and SYNC_TLS_KEY_FILE",
+        _ => "td-sync admin tls renew",
+    };
+    let missing = (!standing.missing.is_empty()).then(|| format!("it lacks {}", standing.missing.join(", ")));
+    let extra = [
+        missing,
+        standing.trouble.clone(),
+        standing
+            .waiting_for
+            .as_ref()
+            .zip(standing.next.as_ref())
+            .map(|(why, at)| format!("next attempt {at}: {why}")),
+    ];
+    let extra: String = extra.into_iter().flatten().map(|t| format!("; {t}")).collect();
+    let Some(shown) = &standing.certificate else {
+        return fail(format!("there is no certificate{extra}"), renew);
+    };
+    let left = format!("{} days left", shown.days_left);
+    if let Some(stale) = served_is_other(config, &shown.fingerprint) {
+        return warn(format!("{stale}{extra}"), "td-sync admin tls status");
+    }
+    match shown.validity().alarm(tls::now()) {
+        Alarm::Expired => {
+            fail(format!("the certificate ended on {}{extra}", tls::date(shown.not_after)), renew)
+        }
+        Alarm::NotYet => {
+            let cause = format!("the certificate begins on {}{extra}", tls::date(shown.not_before));
+            fail(cause, "timedatectl status")
+        }
+        Alarm::Soon => fail(format!("{left}{extra}"), renew),
+        Alarm::Late => warn(format!("{left}: a renewal is late{extra}"), renew),
+        Alarm::None if !extra.is_empty() => warn(format!("{left}{extra}"), renew),
+        Alarm::None => Verdict::Ok(format!("{}, {left}", shown.names.join(", "))),
+    }
+}
+
+/// A running server that has another certificate in service than the disk: one that it could not use, mostly.
+fn served_is_other(config: &Config, on_disk: &str) -> Option<String> {
+    let reply = admin::ask_running(&config.data_dir(), &Request::TlsStatus).ok()??.json;
+    let served = reply["certificate"]["fingerprint"].as_str();
+    if served == Some(on_disk) {
+        return None;
+    }
+    let trouble = reply["trouble"].as_str().map(|t| format!(": {t}")).unwrap_or_default();
+    Some(format!("the running server has another certificate in service than the one on disk{trouble}"))
+}
+
 fn signup(config: &Config) -> Verdict {
-    if config.allow_signup {
+    if config.login.allow_signup {
         return warn("anybody may make an account", "set SYNC_ALLOW_SIGNUP=false and restart");
     }
     Verdict::Ok("closed: accounts are made by enrolment and by owners".into())

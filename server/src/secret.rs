@@ -4,6 +4,7 @@
 //! 2.2: without salt, so that keys of the reference keep working).
 
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
 /// The operating system gave no randomness. Nothing sensible can go on.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,11 @@ pub fn id(prefix: &str) -> Result<String, NoRandom> {
     Ok(format!("{prefix}{}", hex(&bytes::<8>()?)))
 }
 
+/// Whether two hashes are the same, in a time that does not tell where they differ.
+pub fn same(a: &str, b: &str) -> bool {
+    a.len() == b.len() && bool::from(a.as_bytes().ct_eq(b.as_bytes()))
+}
+
 /// Lower-case hex of SHA-256 over the whole plaintext.
 pub fn hash(plaintext: &str) -> String {
     hex(&Sha256::digest(plaintext.as_bytes()))
@@ -40,15 +46,38 @@ pub fn hash(plaintext: &str) -> String {
 
 /// `td_live_` and 32 characters, each uniform over `0-9A-Za-z`.
 pub fn api_key() -> Result<String, NoRandom> {
+    key("live")
+}
+
+/// The same for a token: `td_agent_…`, `td_link_…`.
+pub fn token(kind: &str) -> Result<String, NoRandom> {
+    key(kind)
+}
+
+fn key(kind: &str) -> Result<String, NoRandom> {
     const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let mut key = String::from("td_live_");
-    while key.len() < "td_live_".len() + 32 {
+    let mut key = format!("td_{kind}_");
+    let length = key.len() + 32;
+    while key.len() < length {
         // 248 is the largest multiple of 62 in a byte: what is above would favour the first letters.
         let usable = bytes::<32>()?.into_iter().filter(|b| *b < 248);
         key.extend(usable.map(|b| char::from(ALPHABET[usize::from(b % 62)])));
     }
-    key.truncate("td_live_".len() + 32);
+    key.truncate(length);
     Ok(key)
+}
+
+/// Eight letters and digits that a person reads and types: none that look alike, 38 bits.
+pub fn code() -> Result<String, NoRandom> {
+    const ALPHABET: &[u8; 28] = b"BCDFGHJKLMNPQRSTVWXYZ2345679";
+    let mut code = String::new();
+    while code.len() < 8 {
+        // 252 = 9 x 28.
+        let usable = bytes::<16>()?.into_iter().filter(|b| *b < 252);
+        code.extend(usable.map(|b| char::from(ALPHABET[usize::from(b % 28)])));
+    }
+    code.truncate(8);
+    Ok(code)
 }
 
 /// 26 characters of lower-case base32: 128 bit (DESIGN 6.1, enrolment link).

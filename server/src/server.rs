@@ -6,16 +6,18 @@
 
 use crate::admin::{Office, Socket};
 use crate::clock;
-use crate::config::{Config, Listen};
+use crate::config::Config;
 use crate::control::{Control, ControlError, SqliteControl};
 use crate::datadir::{DataDir, DataDirError};
 use crate::disk::Room;
-use crate::http::{App, Listeners, Streams, serve};
+use crate::http::{App, Listeners, Role, SocketsError, Streams, serve};
 use crate::identity::Identity;
 use crate::limit::Limits;
 use crate::live::{IDLE, OpenProjects};
 use crate::log::{Counters, Counts, Logs, Options, Projects, ProjectsOptions};
+use crate::mail::Post;
 use crate::maintenance::Gate;
+use crate::tls::{Tls, TlsError};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -53,14 +55,12 @@ pub enum StartError {
         /// What happened.
         source: io::Error,
     },
-    /// The address.
-    #[error("cannot listen on {listen}: {source}")]
-    Listen {
-        /// What was asked for.
-        listen: Listen,
-        /// What happened.
-        source: io::Error,
-    },
+    /// The sockets.
+    #[error(transparent)]
+    Sockets(#[from] SocketsError),
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The admin socket.
     #[error("the admin socket {} cannot be made: {source}", .path.display())]
     Socket {
@@ -78,7 +78,8 @@ impl StartError {
             Self::DataDir(e) => e.code(),
             Self::Control(e) => e.code(),
             Self::Projects { .. } => "projects_io",
-            Self::Listen { .. } => "cannot_listen",
+            Self::Sockets(_) => "cannot_listen",
+            Self::Tls(_) => "tls",
             Self::Socket { .. } => "admin_socket",
         }
     }
@@ -88,9 +89,12 @@ impl StartError {
         match self {
             Self::DataDir(e) => e.remedy(),
             Self::Control(e) => e.remedy().into(),
-            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
-                "another program uses this address: stop it, or set SYNC_LISTEN_ADDR to another port".into()
+            Self::Sockets(e) => e.remedy(),
+            Self::Tls(TlsError::Dir(e)) => e.remedy(),
+            Self::Tls(TlsError::Authorities(_)) => {
+                "name a PEM file with certificates, or unset SYNC_ACME_CA_FILE".into()
             }
+            Self::Tls(_) => "put a certificate and its key there, or set SYNC_TLS=off; td-sync doctor".into(),
             _ => "td-sync doctor".into(),
         }
     }
@@ -123,8 +127,9 @@ impl Server {
         let writers = Arc::clone(&log.counters);
         let options = ProjectsOptions { dir: config.projects.clone(), most_open: MOST_OPEN, log };
         let logs: Arc<dyn Logs> = Arc::new(Projects::new(options).map_err(projects_error)?);
-        let listen = config.listen;
-        let listeners = Listeners::take(listen).map_err(|source| StartError::Listen { listen, source })?;
+        let listeners = Listeners::take(&config)?;
+        let tls = config.tls.as_ref().map(|tls| Tls::start(tls, &dir, listeners.answers_http()));
+        let tls = tls.transpose()?.map(Arc::new);
         let gate = Arc::new(Gate::default());
         let projects = OpenProjects::new(
             Arc::clone(&logs),
@@ -135,6 +140,7 @@ impl Server {
         );
         let app = Arc::new(App {
             limits: Limits::new(&config.limits),
+            post: Post::new(&config.mail),
             streams: Streams::new(config.streams_per_key),
             room: Room::new(dir.path().to_owned(), config.disk_floor),
             dir,
@@ -143,6 +149,7 @@ impl Server {
             logs,
             projects,
             schema: Arc::new(TdSchema),
+            tls,
             gate,
             downloads: Arc::new(Semaphore::new(MOST_DOWNLOADS)),
             stopping: watch::Sender::new(false),
@@ -152,8 +159,8 @@ impl Server {
         Ok(Self { app, listeners, socket, writers })
     }
 
-    /// Where it listens.
-    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+    /// Where it listens, and for what.
+    pub fn addresses(&self) -> io::Result<Vec<(Role, SocketAddr)>> {
         self.listeners.addresses()
     }
 
@@ -163,8 +170,9 @@ impl Server {
         let office = Office::of_server(Arc::clone(&app));
         let admin = tokio::spawn(socket.serve(office));
         let ticking = tokio::spawn(tick(Arc::clone(&app)));
+        let certificates = app.tls.clone().map(|tls| tokio::spawn(tls.keep()));
         let in_time = serve(listeners, Arc::clone(&app), stop).await;
-        for task in [admin, ticking] {
+        for task in [admin, ticking].into_iter().chain(certificates) {
             task.abort();
             // Waited for, so that the socket's name is gone before the lock is: a successor binds the same name.
             let _ = task.await;
@@ -183,6 +191,20 @@ impl Server {
     }
 }
 
+/// Ends logins and invitations that took too long, and forgets what was kept long enough.
+fn sweep(app: &App) -> Result<(), ControlError> {
+    let (now, login) = (app.control.now(), &app.config.login);
+    let swept = app.control.store().sweep(
+        clock::earlier(now, login.keep_events),
+        clock::earlier(now, login.keep_refusals),
+        now,
+    )?;
+    if swept > 0 {
+        tracing::info!(swept, "overdue rows cleared away");
+    }
+    Ok(())
+}
+
 /// Writes use behind and closes what is idle.
 async fn tick(app: Arc<App>) {
     let mut every = tokio::time::interval(TICK);
@@ -192,6 +214,9 @@ async fn tick(app: Arc<App>) {
         let work = tokio::task::spawn_blocking(move || {
             if let Err(e) = app.control.flush() {
                 tracing::error!(cause = %e, "use of keys could not be written down; it is kept for the next time");
+            }
+            if let Err(e) = sweep(&app) {
+                tracing::error!(cause = %e, "what is overdue could not be cleared away; it is tried again");
             }
             app.projects.close_idle(IDLE);
             app.logs.close_idle(IDLE);

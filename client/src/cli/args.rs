@@ -79,6 +79,12 @@ pub enum Verb {
     Auth(Auth),
     /// Send and receive changes.
     Sync(Sync),
+    /// Rebuild this project from the server's log; changes that were not sent yet are kept.
+    Resync {
+        /// Fingerprint of the server's new key, as its operator tells it, if the server was set up anew.
+        #[arg(long, value_name = "FINGERPRINT")]
+        accept_key: Option<String>,
+    },
     /// Projects on the server.
     #[command(subcommand, visible_alias = "sp")]
     SyncProject(SyncProject),
@@ -195,6 +201,89 @@ pub enum Auth {
     Status,
     /// Forget the login. The server's pinned identity stays.
     Logout,
+    /// Keys for agents, which may do less than you.
+    #[command(subcommand)]
+    Token(Token),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make a token. It is shown once.
+    Create {
+        #[command(flatten)]
+        terms: TokenTerms,
+    },
+    /// Your tokens and devices, with their last use.
+    List,
+    /// Revoke one token or device; everything else goes on.
+    Revoke {
+        /// As the list shows it.
+        id: String,
+    },
+    /// Ask for a token, as an agent, and wait until a person approves.
+    Request {
+        /// What the agent calls itself.
+        #[arg(long, value_name = "NAME")]
+        name: String,
+    },
+    /// Approve an agent's request.
+    Approve {
+        /// The eight characters the agent shows.
+        code: String,
+        #[command(flatten)]
+        terms: TokenTerms,
+    },
+}
+
+/// What a token may do, and for how long.
+#[derive(Clone, Debug, Args)]
+pub struct TokenTerms {
+    /// Project it is for, by name or id; repeatable.
+    #[arg(long = "project", value_name = "PROJECT", required = true)]
+    pub projects: Vec<String>,
+    /// What it may do there.
+    #[arg(long, value_enum, default_value_t = TokenRole::Reader)]
+    pub role: TokenRole,
+    /// How long it lives, as 12h, 7d or 90d; for ever if left out.
+    #[arg(long, value_name = "TIME", value_parser = life)]
+    pub expires: Option<std::time::Duration>,
+    /// How many events it may store.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    pub max_events: Option<i64>,
+    /// What it is called.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+/// What a token may do in a project.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum TokenRole {
+    Reader,
+    Writer,
+}
+
+impl TokenRole {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reader => "reader",
+            Self::Writer => "writer",
+        }
+    }
+}
+
+fn life(text: &str) -> Result<std::time::Duration, String> {
+    let split = text.len().saturating_sub(1);
+    let (number, unit) = if text.is_char_boundary(split) { text.split_at(split) } else { (text, "") };
+    let seconds = match unit {
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        "w" => 7 * 86_400,
+        _ => return Err("a time, as 12h, 7d or 4w".into()),
+    };
+    let number: u64 = number.parse().map_err(|_| "a time, as 12h, 7d or 4w".to_string())?;
+    let total = number.checked_mul(seconds).filter(|t| *t > 0);
+    total.map(std::time::Duration::from_secs).ok_or_else(|| "a time above zero".into())
 }
 
 #[derive(Debug, Args)]

@@ -88,8 +88,12 @@ fn read_link(around: &Around) -> Result<String, Failure> {
 
 pub fn auth(around: &Around, verb: &Auth) -> Result<(), Failure> {
     let out = &around.out;
+    if let Auth::Token(verb) = verb {
+        return super::token::token(around, verb);
+    }
     let choice = around.choice(None)?;
     match verb {
+        Auth::Token(_) => {}
         Auth::Status => {
             let Some((choice, key)) = choice.and_then(|c| c.key.clone().map(|k| (c, k))) else {
                 out.say("Not logged in.", &json!({"logged_in": false}));
@@ -145,7 +149,7 @@ pub fn sync(around: &Around, args: &SyncArgs) -> Result<(), Failure> {
 }
 
 /// A missing link is told before a missing login: it is nearer.
-fn require_link(around: &Around, project: &mut Project) -> Result<(), Failure> {
+pub fn require_link(around: &Around, project: &mut Project) -> Result<(), Failure> {
     let status = Status::local(&mut project.store, None).map_err(|e| around.out.sync(&e))?;
     if status.linked { Ok(()) } else { Err(around.out.sync(&SyncError::NotLinked)) }
 }
@@ -332,7 +336,7 @@ fn link_to(around: &Around, project: &mut Project, id: &ProjectId) -> Result<Lin
     link(&mut project.store, id).map_err(|e| around.out.sync(&e))
 }
 
-fn visible(mut all: Vec<RemoteProject>) -> Vec<RemoteProject> {
+pub fn visible(mut all: Vec<RemoteProject>) -> Vec<RemoteProject> {
     all.retain(|p| p.name != PROJECT_NAME);
     all
 }
@@ -341,7 +345,7 @@ fn project_id(around: &Around, project: &RemoteProject) -> Result<ProjectId, Fai
     ProjectId::parse(&project.id).map_err(|e| around.out.sync(&e.into()))
 }
 
-fn by_name_or_id<'p>(
+pub fn by_name_or_id<'p>(
     around: &Around,
     all: &'p [RemoteProject],
     wanted: &str,

@@ -147,7 +147,10 @@ pub fn choose(
         email: None,
         login: login.clone(),
     };
-    if let Some(login) = login.filter(|l| l.api_key.is_some()) {
+    if let Some(token) = overrides.key.as_ref().and_then(|k| k.reveal().strip_prefix("td_agent_")) {
+        // Whose agent it is, the server knows; here it is named by what `td auth token list` shows of it.
+        choice.actor = format!("agent:{}", token.chars().take(8).collect::<String>());
+    } else if let Some(login) = login.filter(|l| l.api_key.is_some()) {
         choice.key = choice.key.or(login.api_key.clone());
         choice.actor = login.actor();
         choice.email = login.email;

@@ -124,7 +124,9 @@ impl OpenError {
                 "nothing was changed; open the project once with the Go td 0.62, which migrates it"
             }
             Self::Newer { .. } => "nothing was changed; install a newer td-sync",
-            Self::Damaged { .. } => "nothing was changed; restore the file from a copy, or run `td resync`",
+            Self::Damaged { .. } => {
+                "nothing was changed; restore the file from a copy, or move it away and join the project again: `td init`, `td sync-project join`, `td sync`"
+            }
             Self::Io { .. } | Self::Sqlite(_) => {
                 "see whether another program holds the file, whether the disk is full and who owns the folder"
             }

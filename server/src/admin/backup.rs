@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::datadir::DataDir;
 use crate::identity;
+use crate::tls;
 use serde_json::json;
 use std::path::Path;
 use td_backup::{BackupError, Database, export as begin};
@@ -31,11 +32,35 @@ pub fn export(config: &Config, dir: &DataDir, control: &Control, to: &Path) -> R
     for name in [identity::FILE, "epoch"] {
         backup.file(name, &dir.path().join(name))?;
     }
+    // Certificates and the account they were got with: a restored server that begins without them uses up what an
+    // authority allows per week.
+    for name in tls_files(dir.path())? {
+        backup.file(&format!("tls/{name}"), &tls::folder(dir.path()).join(&name))?;
+    }
     let manifest = backup.finish()?;
     let events: i64 = manifest.databases.iter().filter_map(|d| d.count).sum();
     let text =
         format!("copied {} databases with {events} events to {}\n", manifest.databases.len(), to.display());
     Ok(Reply { text, json: json!({"path": to, "manifest": manifest}) })
+}
+
+fn tls_files(data_dir: &Path) -> Result<Vec<String>, AdminError> {
+    let folder = tls::folder(data_dir);
+    let failed =
+        |e: std::io::Error| AdminError::new("backup_io", format!("cannot read {}: {e}", folder.display()));
+    let entries = match std::fs::read_dir(&folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(failed)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        // What is being written has another ending for a moment.
+        let wanted = |n: &&str| n.ends_with(".pem") || n.ends_with(".json");
+        names.extend(name.to_str().filter(wanted).map(str::to_string));
+    }
+    names.sort();
+    Ok(names)
 }
 
 impl From<BackupError> for AdminError {

@@ -7,10 +7,12 @@
 //! Danger: replies may hold a fresh key or link; they go to the asker only, never to the log.
 
 mod backup;
+mod logins;
 mod office;
 mod quarantine;
 mod reach;
 mod socket;
+mod tls;
 
 pub use office::{Alone, Office};
 pub use reach::{ReachError, ask, ask_running};
@@ -82,6 +84,15 @@ pub enum Request {
     },
     /// Lists enrolment links.
     EnrollList,
+    /// Lists logins that wait for approval.
+    LoginsList,
+    /// Approves a login, or ends it.
+    LoginsDecide {
+        /// As the list shows it.
+        id: String,
+        /// Which of the two.
+        approve: bool,
+    },
     /// Maintenance mode.
     Maintenance {
         /// On, off, or just asked.
@@ -92,6 +103,10 @@ pub enum Request {
         /// Absolute folder.
         to: PathBuf,
     },
+    /// What certificate there is.
+    TlsStatus,
+    /// Asks for a certificate, or reads the files again, now.
+    TlsRenew,
     /// Shows the events of a project that did not simply apply.
     QuarantineList {
         /// Id, slug or name.

@@ -1,6 +1,6 @@
 //! Answers requests over an open control store.
 
-use super::{AdminError, Reply, Request, Turn, backup, quarantine};
+use super::{AdminError, Reply, Request, Turn, backup, logins, quarantine};
 use crate::auth::{Role, Scopes};
 use crate::clock::later;
 use crate::config::Config;
@@ -94,8 +94,12 @@ impl Office {
                 self.enroll(email.as_deref(), project.as_deref(), role.as_deref(), *ttl_seconds)
             }
             Request::EnrollList => self.enrolments(),
+            Request::LoginsList => logins::list(self.control()),
+            Request::LoginsDecide { id, approve } => logins::decide(self.control(), id, *approve),
             Request::Maintenance { turn } => self.maintenance(*turn),
             Request::BackupExport { to } => self.backup(to),
+            Request::TlsStatus => self.tls_status(),
+            Request::TlsRenew => self.tls_renew(),
             Request::QuarantineList { project, after, limit } => {
                 quarantine::list(self, &self.project(project)?, Seq(*after), *limit)
             }
@@ -121,7 +125,7 @@ impl Office {
 
     fn create_user(&self, email: &str) -> Answer {
         let (email, now) = (address(email)?, self.control().now());
-        let (user, made) = self.control().change_now(|s| s.ensure_user(email, now))?;
+        let (user, made) = self.control().change_now(|s| s.ensure_user(&email, true, now))?;
         let what = if made { "created user" } else { "user already exists:" };
         let text = format!("{what} {} ({})\n", user.email, user.id);
         let json = json!({"id": user.id, "email": user.email, "is_admin": user.is_admin, "created": made});
@@ -242,12 +246,12 @@ impl Office {
         let now = self.control().now();
         if let Some(email) = email {
             let email = address(email)?;
-            return Ok(self.control().change_now(|s| s.ensure_user(email, now))?.0);
+            return Ok(self.control().change_now(|s| s.ensure_user(&email, true, now))?.0);
         }
         let users = self.control().store().users()?;
         match users.into_iter().find(|u| u.is_admin) {
             Some(admin) => Ok(admin),
-            None => Ok(self.control().change_now(|s| s.ensure_user("admin@localhost", now))?.0),
+            None => Ok(self.control().change_now(|s| s.ensure_user("admin@localhost", true, now))?.0),
         }
     }
 
@@ -323,14 +327,9 @@ fn required<'a>(flag: &str, value: &'a str) -> Result<&'a str, AdminError> {
 }
 
 /// An account is named by one bare address (server-protocol W31).
-fn address(email: &str) -> Result<&str, AdminError> {
-    let email = required("email", email.trim())?;
-    let good = email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty());
-    if !good || email.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | ',')) {
-        return Err(AdminError::new(
-            "invalid_email",
-            format!("not an address: {email:?} (as ana@example.org)"),
-        ));
-    }
-    Ok(email)
+fn address(email: &str) -> Result<String, AdminError> {
+    required("email", email.trim())?;
+    let invalid =
+        || AdminError::new("invalid_email", format!("not an address: {email:?} (as ana@example.org)"));
+    crate::auth::address(email).ok_or_else(invalid)
 }

@@ -4,10 +4,13 @@
 //! Invariant: a revocation is effective at the next request: caches are valid for one generation of the control store.
 //! Danger: the sentences here are wire contract; clients match on some of them.
 
+mod address;
 mod client_ip;
 
+pub use address::address;
 pub use client_ip::client_ip;
 
+use crate::control::tokens::Grant;
 use std::fmt;
 use td_engine::time::ClientTime;
 
@@ -102,9 +105,21 @@ pub struct Principal {
     pub scopes: Scopes,
     /// `None` for ever.
     pub expires_at: Option<ClientTime>,
+    /// Of a token: the only projects there are for it. `None`: a person's own key.
+    pub grants: Option<Vec<Grant>>,
+    /// Whether its events are counted against a budget.
+    pub has_budget: bool,
 }
 
 impl Principal {
+    /// What the holder of this key is in a project, if its person is `member` there: the one place where a token
+    /// becomes less than its maker.
+    pub fn role_in(&self, project: &str, member: Option<Role>) -> Option<Role> {
+        let Some(grants) = &self.grants else { return member };
+        let granted = grants.iter().find(|g| g.project == project)?.role()?;
+        member.map(|member| member.min(granted))
+    }
+
     /// Expired is reported like unknown.
     pub fn expired(&self, now: ClientTime) -> bool {
         self.expires_at.is_some_and(|e| e.unix_nanos() < now.unix_nanos())
@@ -159,6 +174,16 @@ pub fn project_scope(caller: &Principal) -> Result<(), Refusal> {
     Err(Refusal::Forbidden("insufficient_scope", message.into()))
 }
 
+/// What a token is let through to: reading, and pushing events. Everything else is for people.
+pub fn token_gate(caller: &Principal, method: &str, path: &str) -> Result<(), Refusal> {
+    let reads = ["GET", "HEAD"].contains(&method);
+    if caller.grants.is_none() || reads || path.ends_with("/sync/push") {
+        return Ok(());
+    }
+    let message = "a token may read and push events, nothing else";
+    Err(Refusal::Forbidden("insufficient_scope", message.into()))
+}
+
 /// The membership gate (2.5). A project that does not exist reads exactly like one the caller is no member of.
 pub fn project_role(project: &str, have: Option<Role>, need: Role) -> Result<Role, Refusal> {
     match have {
@@ -194,6 +219,36 @@ mod tests {
             Ok("sync,admin:export".into())
         );
         assert_eq!(Scopes::parse("sync,root"), Err("root".into()));
+    }
+
+    #[test]
+    fn a_token_is_never_more_than_its_maker_and_nothing_outside_its_grants() {
+        let grant = |project: &str, role: &str| Grant { project: project.into(), role: role.into() };
+        let token = Principal {
+            key_id: "tk_1".into(),
+            user_id: "u_1".into(),
+            email: String::new(),
+            is_admin: false,
+            scopes: Scopes::stored("sync"),
+            expires_at: None,
+            grants: Some(vec![grant("a", "writer"), grant("b", "reader"), grant("c", "owner")]),
+            has_budget: false,
+        };
+        for (project, member, role) in [
+            ("a", Some(Role::Owner), Some(Role::Writer)),
+            ("a", Some(Role::Reader), Some(Role::Reader)),
+            ("a", None, None),
+            ("b", Some(Role::Owner), Some(Role::Reader)),
+            ("c", Some(Role::Owner), None),
+            ("d", Some(Role::Owner), None),
+        ] {
+            assert_eq!(token.role_in(project, member), role, "{project} {member:?}");
+        }
+        assert!(token_gate(&token, "POST", "/v1/projects/p/sync/push").is_ok());
+        assert!(token_gate(&token, "PATCH", "/v1/projects/p").is_err());
+        let person = Principal { grants: None, ..token };
+        assert_eq!(person.role_in("d", Some(Role::Owner)), Some(Role::Owner));
+        assert!(token_gate(&person, "PATCH", "/v1/projects/p").is_ok());
     }
 
     #[test]

@@ -73,6 +73,16 @@ enum AdminVerb {
         #[command(subcommand)]
         verb: EnrollVerb,
     },
+    /// Logins that wait for approval
+    Logins {
+        #[command(subcommand)]
+        verb: LoginsVerb,
+    },
+    /// The certificate for HTTPS
+    Tls {
+        #[command(subcommand)]
+        verb: TlsVerb,
+    },
     /// Events that did not simply apply
     Quarantine {
         #[command(subcommand)]
@@ -106,6 +116,22 @@ enum KeysVerb {
 }
 
 #[derive(Subcommand)]
+enum LoginsVerb {
+    /// What waits now
+    List,
+    /// Let a device in
+    Approve {
+        /// As `logins list` shows it
+        code: String,
+    },
+    /// Let it not in
+    Deny {
+        /// As `logins list` shows it
+        code: String,
+    },
+}
+
+#[derive(Subcommand)]
 enum EnrollVerb {
     /// Make a link that works once
     Create {
@@ -124,6 +150,14 @@ enum EnrollVerb {
     },
     /// Links that were made
     List,
+}
+
+#[derive(Subcommand)]
+enum TlsVerb {
+    /// What is in service, what went wrong last, what comes next
+    Status,
+    /// Ask for a certificate now (or read the files again); limits of the authority's still hold
+    Renew,
 }
 
 #[derive(Subcommand)]
@@ -194,6 +228,15 @@ fn request(verb: AdminVerb) -> Request {
             Request::EnrollCreate { email, project, role, ttl_seconds: ttl.as_secs() }
         }
         AdminVerb::Enroll { verb: EnrollVerb::List } => Request::EnrollList,
+        AdminVerb::Logins { verb: LoginsVerb::List } => Request::LoginsList,
+        AdminVerb::Logins { verb: LoginsVerb::Approve { code } } => {
+            Request::LoginsDecide { id: code, approve: true }
+        }
+        AdminVerb::Logins { verb: LoginsVerb::Deny { code } } => {
+            Request::LoginsDecide { id: code, approve: false }
+        }
+        AdminVerb::Tls { verb: TlsVerb::Status } => Request::TlsStatus,
+        AdminVerb::Tls { verb: TlsVerb::Renew } => Request::TlsRenew,
         AdminVerb::Quarantine { verb: QuarantineVerb::List { project, after, limit } } => {
             Request::QuarantineList { project, after, limit }
         }

@@ -221,7 +221,9 @@ fn check_config() -> Result<Output, Failure> {
     for note in &config.notes {
         text.push_str(&format!("note: {note}\n"));
     }
-    text.push_str(&format!("good: listens on {}, data in {}\n", config.listen, config.data_dir().display()));
+    let https = config.tls.as_ref().map(|t| format!(", HTTPS on {}", t.listen)).unwrap_or_default();
+    let data = config.data_dir();
+    text.push_str(&format!("good: listens on {}{https}, data in {}\n", config.listen, data.display()));
     let json = json!({"ok": true, "notes": config.notes, "base_url": config.base_url, "data_dir": config.data_dir()});
     Ok(Output { text, json })
 }

@@ -20,7 +20,7 @@ pub(super) fn serve() -> Result<(), Failure> {
     for note in &config.notes {
         tracing::warn!(note, "configuration");
     }
-    if !config.listen.is_loopback() {
+    if config.tls.is_none() && !config.listen.is_loopback() {
         tracing::warn!(
             "listening beyond this machine without TLS; keys travel readable unless a proxy adds it"
         );
@@ -32,8 +32,8 @@ pub(super) fn serve() -> Result<(), Failure> {
         let mut int = signal(SignalKind::interrupt()).context("SIGINT cannot be awaited")?;
         let server = tokio::task::spawn_blocking(move || Server::start(config));
         let server = server.await.context("the start was abandoned")??;
-        for addr in server.addresses().context("the sockets do not say where they are")? {
-            tracing::info!(%addr, "server started");
+        for (role, addr) in server.addresses().context("the sockets do not say where they are")? {
+            tracing::info!(%addr, role = role.name(), "server started");
         }
         let stop = async move {
             tokio::select! {

@@ -13,6 +13,8 @@ pub struct RateLimits {
     pub pull: usize,
     /// Other calls, per key.
     pub other: usize,
+    /// All calls of an agent's token.
+    pub agent: usize,
 }
 
 impl RateLimits {
@@ -23,6 +25,7 @@ impl RateLimits {
             push: count(&text, "SYNC_RATE_LIMIT_PUSH")?,
             pull: count(&text, "SYNC_RATE_LIMIT_PULL")?,
             other: count(&text, "SYNC_RATE_LIMIT_OTHER")?,
+            agent: count(&text, "SYNC_RATE_LIMIT_AGENT")?,
         })
     }
 }

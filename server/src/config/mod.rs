@@ -6,13 +6,17 @@
 //! Danger: secrets. A [`Kind::Secret`] is never printed; its `_FILE` form is the one we write ourselves (law 15).
 
 mod limits;
+mod login;
 mod networks;
 mod table;
+mod tls;
 mod value;
 
 pub use limits::RateLimits;
+pub use login::{LoginSettings, MailSettings};
 pub use networks::Networks;
 pub use table::{IGNORED, Kind, Standing, VARIABLES, Variable};
+pub use tls::{AcmeConfig, CertificateSource, ChallengeChoice, LETS_ENCRYPT, TlsConfig};
 pub use value::parse_duration;
 
 use serde_json::{Value, json};
@@ -57,6 +61,14 @@ impl std::fmt::Display for Listen {
 }
 
 impl Listen {
+    /// The port.
+    pub fn port(self) -> u16 {
+        match self {
+            Self::At(address) => address.port(),
+            Self::Everywhere(port) => port,
+        }
+    }
+
     /// Whether strangers could reach it.
     pub fn is_loopback(self) -> bool {
         matches!(self, Self::At(a) if a.ip().is_loopback())
@@ -99,8 +111,12 @@ pub struct Config {
     pub disk_floor: u64,
     /// Proxies that are believed.
     pub trusted_proxies: Networks,
-    /// Whether strangers may make an account.
-    pub allow_signup: bool,
+    /// How people sign in.
+    pub login: LoginSettings,
+    /// How mail leaves.
+    pub mail: MailSettings,
+    /// HTTPS, if the server speaks it itself.
+    pub tls: Option<TlsConfig>,
     /// Settings that were given but govern nothing yet, and names on the ignore list: to be logged.
     pub notes: Vec<String>,
 }
@@ -156,12 +172,16 @@ impl Config {
         let projects = given("SYNC_PROJECT_DATA_DIR")
             .map_or_else(|| folder_of(&server_db).join("projects"), PathBuf::from);
         let timeout = text("SYNC_SHUTDOWN_TIMEOUT");
+        let tls = TlsConfig::read(given, text)?;
+        let default_url = || tls.as_ref().map_or_else(|| default_base_url(listen), TlsConfig::base_url);
+        let base_url =
+            given("SYNC_BASE_URL").map_or_else(default_url, |u| u.trim_end_matches('/').to_string());
+        let (login, mail) = LoginSettings::read(text, &base_url)?;
         Ok(Self {
             listen,
             projects,
             shutdown_timeout: parse_duration(&timeout).ok_or_else(|| bad("SYNC_SHUTDOWN_TIMEOUT"))?,
-            base_url: given("SYNC_BASE_URL")
-                .map_or_else(|| default_base_url(listen), |u| u.trim_end_matches('/').to_string()),
+            base_url,
             base_url_given: given("SYNC_BASE_URL").is_some(),
             log_format: if text("SYNC_LOG_FORMAT") == "text" { LogFormat::Text } else { LogFormat::Json },
             log_level: text("SYNC_LOG_LEVEL"),
@@ -170,8 +190,9 @@ impl Config {
             disk_floor: limits::count(text, "SYNC_DISK_FLOOR_MIB")? as u64 * 1024 * 1024,
             trusted_proxies: Networks::parse(&text("SYNC_TRUSTED_PROXIES"))
                 .ok_or_else(|| bad("SYNC_TRUSTED_PROXIES"))?,
-            allow_signup: value::parse_flag(&text("SYNC_ALLOW_SIGNUP"))
-                .ok_or_else(|| bad("SYNC_ALLOW_SIGNUP"))?,
+            login,
+            mail,
+            tls,
             server_db,
             notes,
         })
@@ -261,10 +282,10 @@ mod tests {
         let c = config(&[]).expect("defaults");
         assert_eq!(c.listen, Listen::At(([127, 0, 0, 1], 8080).into()));
         assert_eq!(c.base_url, "http://127.0.0.1:8080");
-        assert!(!c.allow_signup);
+        assert!(!c.login.allow_signup && !c.login.first_user_admin);
         assert_eq!(c.data_dir(), PathBuf::from("./data"));
         assert_eq!(c.projects, PathBuf::from("./data/projects"));
-        assert_eq!(c.limits, RateLimits { auth: 10, push: 60, pull: 120, other: 300 });
+        assert_eq!(c.limits, RateLimits { auth: 10, push: 60, pull: 120, other: 300, agent: 120 });
         assert_eq!((c.shutdown_timeout, c.disk_floor), (Duration::from_secs(30), 256 << 20));
     }
 
@@ -306,7 +327,8 @@ mod tests {
         .expect("accepted");
         assert_eq!(c.listen, Listen::Everywhere(9));
         assert_eq!(c.base_url, "http://sync.example");
-        assert!(c.notes.iter().any(|n| n.starts_with("SYNC_EMAIL_PROVIDER")));
+        assert_eq!(c.mail, MailSettings::Memory);
+        assert!(c.login.allow_signup && c.login.dev_inspect);
         assert!(c.notes.iter().any(|n| n.starts_with("SYNC_LISTEN_PORT is ignored")));
     }
 

@@ -1,6 +1,7 @@
 //! Every variable there is: the one table behind parsing, `config list`, the generated reference and the
 //! sentence about an unknown name.
 
+use super::tls::LETS_ENCRYPT;
 use serde::Serialize;
 
 /// How a variable's text is read.
@@ -9,6 +10,8 @@ use serde::Serialize;
 pub enum Kind {
     /// `host:port`; `:port` means all interfaces.
     Address,
+    /// As `Address`, or `off`.
+    AddressOrOff,
     /// A path.
     Path,
     /// `30s`, `1m30s`, `90d`.
@@ -17,6 +20,10 @@ pub enum Kind {
     Flag,
     /// An `http://` or `https://` URL without query and fragment.
     Url,
+    /// As `Url`, or `off`.
+    UrlOrOff,
+    /// DNS names, separated by commas.
+    Names,
     /// A whole number above zero.
     Count,
     /// One of the words.
@@ -83,7 +90,8 @@ pub const VARIABLES: &[Variable] = &[
         "SYNC_LISTEN_ADDR",
         Kind::Address,
         Some("127.0.0.1:8080"),
-        "where to listen; `:8080` means all interfaces; a socket handed over by the system wins",
+        "where to listen in plain HTTP; `:8080` means all interfaces (with SYNC_TLS, what is not loopback only redirects); \
+         a socket handed over by the system wins",
     ),
     active(
         "SYNC_SERVER_DB_PATH",
@@ -119,9 +127,79 @@ pub const VARIABLES: &[Variable] = &[
         "proxies whose X-Forwarded-For is believed, for limits and logs",
     ),
     active("SYNC_ALLOW_SIGNUP", Kind::Flag, Some("false"), "whether strangers may make an account"),
+    active(
+        "SYNC_FIRST_USER_ADMIN",
+        Kind::Flag,
+        Some("false"),
+        "whether the first stranger who makes an account becomes an admin",
+    ),
+    active(
+        "SYNC_TLS",
+        Kind::OneOf(&["off", "files", "acme"]),
+        Some("off"),
+        "HTTPS by the server itself: with certificate files of yours, or with certificates it gets by ACME (which means \
+         agreeing to the authority's terms)",
+    ),
+    active(
+        "SYNC_TLS_LISTEN_ADDR",
+        Kind::Address,
+        Some(":443"),
+        "where HTTPS is spoken; a socket handed over under the name `https` wins",
+    ),
+    active(
+        "SYNC_TLS_REDIRECT_ADDR",
+        Kind::AddressOrOff,
+        Some(":80"),
+        "where plain HTTP is sent on to HTTPS and ACME's HTTP-01 is answered; a socket named `http` wins",
+    ),
+    active("SYNC_TLS_NAMES", Kind::Names, None, "names of this server, the main one first; needed for ACME"),
+    active(
+        "SYNC_TLS_CERT_FILE",
+        Kind::Path,
+        None,
+        "PEM file with the certificate chain; read again when it changes",
+    ),
+    active("SYNC_TLS_KEY_FILE", Kind::Path, None, "PEM file with the certificate's private key"),
+    active(
+        "SYNC_ACME_DIRECTORY",
+        Kind::Url,
+        Some(LETS_ENCRYPT),
+        "the certificate authority's ACME directory",
+    ),
+    active(
+        "SYNC_ACME_STAGING_DIRECTORY",
+        Kind::UrlOrOff,
+        None,
+        "directory to rehearse with before the real one is asked, or `off`; unset: Let's Encrypt's where it is asked",
+    ),
+    active("SYNC_ACME_CONTACT", Kind::Text, None, "mail address the authority may write to"),
+    active(
+        "SYNC_ACME_CHALLENGE",
+        Kind::OneOf(&["auto", "http-01", "tls-alpn-01"]),
+        Some("auto"),
+        "how control of the names is shown; auto tries the other one after a failure",
+    ),
+    active(
+        "SYNC_ACME_CA_FILE",
+        Kind::Path,
+        None,
+        "PEM file with the authorities that are believed at the directory, instead of the bundled ones",
+    ),
+    active(
+        "SYNC_ACME_BACKOFF",
+        Kind::Duration,
+        Some("5m"),
+        "wait after a first failed attempt; doubles with each further one, up to six hours",
+    ),
     active("SYNC_RATE_LIMIT_PUSH", Kind::Count, Some("60"), "pushes per minute, key and project"),
     active("SYNC_RATE_LIMIT_PULL", Kind::Count, Some("120"), "pulls per minute, key and project"),
     active("SYNC_RATE_LIMIT_OTHER", Kind::Count, Some("300"), "other calls per minute and key"),
+    active(
+        "SYNC_RATE_LIMIT_AGENT",
+        Kind::Count,
+        Some("120"),
+        "all calls per minute of an agent's token or a public link, besides the limits above",
+    ),
     active(
         "SYNC_STREAMS_PER_KEY",
         Kind::Count,
@@ -134,19 +212,19 @@ pub const VARIABLES: &[Variable] = &[
         Some("256"),
         "free space in MiB below which pushes are refused until there is room",
     ),
-    not_yet("SYNC_AUTH_EVENT_RETENTION", Kind::Duration, Some("90d"), "how long sign-in events are kept"),
-    not_yet("SYNC_RATE_LIMIT_EVENT_RETENTION", Kind::Duration, Some("30d"), "how long refusals are kept"),
+    active("SYNC_AUTH_EVENT_RETENTION", Kind::Duration, Some("90d"), "how long sign-in events are kept"),
+    active("SYNC_RATE_LIMIT_EVENT_RETENTION", Kind::Duration, Some("30d"), "how long refusals are kept"),
     not_yet("SYNC_CORS_ALLOWED_ORIGINS", Kind::Text, None, "origins of an admin web page"),
-    not_yet(
+    active(
         "SYNC_EMAIL_PROVIDER",
         Kind::OneOf(&["log", "memory", "cloudflare"]),
         Some("log"),
         "how mail leaves",
     ),
-    not_yet("SYNC_EMAIL_BASE_URL", Kind::Url, None, "address in mailed device links"),
-    not_yet("SYNC_AUTH_WEB_CALLBACK_URL", Kind::Url, None, "address in mailed web links"),
+    active("SYNC_EMAIL_BASE_URL", Kind::Url, None, "address in mailed device links"),
+    active("SYNC_AUTH_WEB_CALLBACK_URL", Kind::Url, None, "address in mailed web links"),
     not_yet("SYNC_LEGACY_DEVICE_AUTH", Kind::Flag, Some("false"), "the reference's old device login"),
-    not_yet("SYNC_DEV_EMAIL_INSPECT", Kind::Flag, Some("false"), "the development mailbox"),
+    active("SYNC_DEV_EMAIL_INSPECT", Kind::Flag, Some("false"), "the development mailbox"),
     not_yet("CLOUDFLARE_ACCOUNT_ID", Kind::Text, None, "account that sends mail"),
     not_yet("CLOUDFLARE_EMAIL_API_TOKEN", Kind::Secret, None, "key of that account"),
     not_yet("CLOUDFLARE_EMAIL_FROM", Kind::Text, None, "sender of mail"),

@@ -11,9 +11,17 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
             parse_listen(text).is_some(),
             "an address with a port, as 127.0.0.1:8080 or :8080 (host names are not looked up)",
         ),
+        Kind::AddressOrOff => {
+            (text == "off" || parse_listen(text).is_some(), "an address with a port, as :80, or off")
+        }
         Kind::Duration => (parse_duration(text).is_some(), "a duration, as 30s, 1m30s or 90d"),
         Kind::Flag => (parse_flag(text).is_some(), "true, 1, false or 0"),
         Kind::Url => (is_url(text), "an http:// or https:// address without query and fragment"),
+        Kind::UrlOrOff => (text == "off" || is_url(text), "an https:// address, or off"),
+        Kind::Names => (
+            parse_names(text).is_some(),
+            "a list of up to 20 DNS names, as sync.example.org,sync.example.net (no wildcards, no addresses)",
+        ),
         Kind::Count => (text.parse::<u32>().is_ok_and(|n| n > 0), "a whole number above zero"),
         Kind::Networks => {
             (Networks::parse(text).is_some(), "a list of addresses or blocks, as 10.0.0.1,192.168.0.0/16")
@@ -32,6 +40,28 @@ pub fn parse_listen(text: &str) -> Option<Listen> {
     let literal =
         text.strip_prefix("localhost:").map_or_else(|| text.to_string(), |p| format!("127.0.0.1:{p}"));
     literal.parse::<SocketAddr>().ok().map(Listen::At)
+}
+
+/// Names of this machine as a certificate can carry them, in lower case, in the order given, each once.
+pub fn parse_names(text: &str) -> Option<Vec<String>> {
+    let mut names: Vec<String> = Vec::new();
+    for name in text.split(',').map(|n| n.trim().to_ascii_lowercase()).filter(|n| !n.is_empty()) {
+        let label = |l: &str| {
+            (1..=63).contains(&l.len())
+                && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && !l.starts_with('-')
+                && !l.ends_with('-')
+        };
+        let top_is_no_number =
+            name.rsplit('.').next().is_some_and(|l| !l.bytes().all(|b| b.is_ascii_digit()));
+        if name.len() > 253 || !name.split('.').all(label) || !top_is_no_number {
+            return None;
+        }
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    (1..=20).contains(&names.len()).then_some(names)
 }
 
 /// Strict: a typing error in a switch must not mean "off".
@@ -85,6 +115,19 @@ mod tests {
         assert_eq!(parse_duration("90d"), Some(Duration::from_secs(7_776_000)));
         for bad in ["", "5", "s", "0s", "1x", "-1s", "1.5h", "99999999999999999999s"] {
             assert_eq!(parse_duration(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_are_dns_names_without_wildcards_and_addresses() {
+        assert_eq!(
+            parse_names("B.example, a.example,b.example"),
+            Some(vec!["b.example".into(), "a.example".into()])
+        );
+        for bad in
+            ["", ",", "*.example", "10.0.0.1", "a_b.example", "-a.example", "a..example", "a.example:443"]
+        {
+            assert_eq!(parse_names(bad), None, "{bad}");
         }
     }
 

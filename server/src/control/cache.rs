@@ -66,6 +66,15 @@ impl Control {
         done.await.unwrap_or(Err(ControlError::Abandoned))
     }
 
+    /// Changes the store by something that no remembered answer depends on: a login under way, a new key, an event.
+    pub async fn add<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&dyn ControlStore, ClientTime) -> Result<T, ControlError> + Send + 'static,
+    ) -> Result<T, ControlError> {
+        let now = self.now();
+        self.ask(move |store| change(store, now)).await
+    }
+
     /// [`Control::change`] for callers that may block.
     pub fn change_now<T>(
         &self,
@@ -156,6 +165,11 @@ impl Control {
     /// Remembers a call that a limit refused.
     pub fn refused(&self, refused: Refused) {
         lock(&self.usage).refused(refused);
+    }
+
+    /// Remembers a mail that was not sent because one had just left for its address.
+    pub fn refused_mail(&self, client: &str) {
+        self.refused(Refused { key_id: None, client: client.into(), class: "auth", at: self.now() });
     }
 
     /// Writes behind what was remembered. Blocks. What cannot be written is kept for the next time.

@@ -6,8 +6,11 @@
 //! Danger: a cache that outlives a revocation. Entries belong to a generation that every change ends.
 
 mod cache;
+pub mod invitations;
+pub mod logins;
 mod slug;
 mod sqlite;
+pub mod tokens;
 mod usage;
 
 pub use cache::Control;
@@ -248,7 +251,9 @@ pub struct Audit {
 /// Users, keys, projects, members, enrolments.
 ///
 /// Every method is one transaction: it happened completely and is on disk, or not at all. Methods block.
-pub trait ControlStore: Send + Sync {
+pub trait ControlStore:
+    logins::LoginStore + invitations::InvitationStore + tokens::TokenStore + Send + Sync
+{
     /// Answers if the store can be read.
     fn ping(&self) -> Result<(), ControlError>;
 
@@ -257,8 +262,13 @@ pub trait ControlStore: Send + Sync {
     /// The user's membership in the project, deleted or not.
     fn membership(&self, project: &str, user: &str) -> Result<Option<Membership>, ControlError>;
 
-    /// The user with this address, made if unknown (`true`). The first user ever becomes an admin.
-    fn ensure_user(&self, email: &str, now: ClientTime) -> Result<(User, bool), ControlError>;
+    /// The user with this address, made if unknown (`true`). The very first one becomes an admin if `first_is_admin`.
+    fn ensure_user(
+        &self,
+        email: &str,
+        first_is_admin: bool,
+        now: ClientTime,
+    ) -> Result<(User, bool), ControlError>;
     /// The user with this address.
     fn user_by_email(&self, email: &str) -> Result<Option<User>, ControlError>;
     /// Everybody, oldest first.

@@ -22,11 +22,17 @@ use std::time::Instant;
 pub const EPOCH: HeaderName = HeaderName::from_static("x-td-epoch");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The id of a request, as its answer and its log lines carry it.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub String);
+
 /// The outermost layer.
 pub async fn every_request(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let id = secret::bytes::<16>().map_or_else(|_| "unknown".into(), |bytes| secret::hex(&bytes));
     let (method, path) = (request.method().clone(), request.uri().path().to_string());
+    let mut request = request;
+    request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = inside(request, next).await;
     let headers = response.headers_mut();
     // Hex is always a header value.

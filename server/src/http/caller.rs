@@ -1,6 +1,8 @@
 //! Who calls a `/v1/projects*` route, checked in the order of the protocol (1.2): key, scope, membership, limit.
 
-use crate::auth::{Principal, Role, bearer, client_ip, impersonation_gate, project_role, project_scope};
+use crate::auth::{
+    Principal, Role, bearer, client_ip, impersonation_gate, project_role, project_scope, token_gate,
+};
 use crate::control::Refused;
 use crate::http::error::ApiError;
 use crate::http::{App, Peer};
@@ -54,24 +56,44 @@ impl FromRequestParts<Arc<App>> for Caller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        let token = bearer(parts.headers.get(AUTHORIZATION).map(|v| v.as_bytes()))?;
-        // Any text is looked up, so bytes that are no UTF-8 are simply the hash of an unknown key.
-        let key_hash = secret::hash(&String::from_utf8_lossy(token));
-        let found = app.control.holder(&key_hash).await.map_err(ApiError::control("failed to verify key"))?;
-        let principal = found.ok_or_else(|| {
-            ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "invalid or expired api key")
-        })?;
+        let caller = known(parts, app).await?;
+        project_scope(&caller.0)?;
         let path = parts.uri.path();
-        impersonation_gate(&principal, parts.method.as_str(), path)?;
-        project_scope(&principal)?;
-        let call = Call { class: Class::of_path(path), client: client_of(app, parts), key_hash };
-        let caller = Self(principal, call);
         if !path.starts_with("/v1/projects/") {
             // Routes about one project count when the role is known.
             caller.count(app, None)?;
         }
         Ok(caller)
     }
+}
+
+/// The owner of a key, for routes that ask for no scope (server-protocol 1.2).
+pub struct KeyOwner(pub Principal);
+
+impl FromRequestParts<Arc<App>> for KeyOwner {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let caller = known(parts, app).await?;
+        caller.count(app, None)?;
+        Ok(Self(caller.0))
+    }
+}
+
+/// Whoever holds a good key.
+async fn known(parts: &Parts, app: &App) -> Result<Caller, ApiError> {
+    let token = bearer(parts.headers.get(AUTHORIZATION).map(|v| v.as_bytes()))?;
+    // Any text is looked up, so bytes that are no UTF-8 are simply the hash of an unknown key.
+    let key_hash = secret::hash(&String::from_utf8_lossy(token));
+    let found = app.control.holder(&key_hash).await.map_err(ApiError::control("failed to verify key"))?;
+    let principal = found.ok_or_else(|| {
+        ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "invalid or expired api key")
+    })?;
+    let path = parts.uri.path();
+    impersonation_gate(&principal, parts.method.as_str(), path)?;
+    token_gate(&principal, parts.method.as_str(), path)?;
+    let call = Call { class: Class::of_path(path), client: client_of(app, parts), key_hash };
+    Ok(Caller(principal, call))
 }
 
 /// A project in which the caller has the role that was asked for: holding this is the proof.
@@ -95,7 +117,8 @@ impl Caller {
             }
             None => None,
         };
-        project_role(id, found.map(|m| m.role), need)?;
+        let role = self.0.role_in(id, found.map(|m| m.role));
+        project_role(id, role, need)?;
         self.count(app, project.as_ref())?;
         // `project_role` refuses where there is no membership, and there is none without a project id.
         match (project, found) {
@@ -129,7 +152,8 @@ impl Caller {
     pub async fn still_reads(&self, app: &App, project: &ProjectId) -> bool {
         let known = app.control.holder(&self.1.key_hash).await;
         let member = app.control.membership(project.as_str(), &self.0.user_id).await;
-        matches!((known, member), (Ok(Some(_)), Ok(Some(m))) if !m.deleted)
+        let (Ok(Some(holder)), Ok(Some(member))) = (known, member) else { return false };
+        !member.deleted && holder.role_in(project.as_str(), Some(member.role)).is_some()
     }
 }
 

@@ -39,6 +39,9 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
     if let Some(free) = app.room.shortage() {
         because("disk", format!("{free} bytes free in the data directory, pushes are refused"));
     }
+    if let Some(why) = app.tls.as_ref().and_then(|tls| tls.unready()) {
+        because("certificate", why);
+    }
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json(status, &json!({"ready": ready, "reasons": reasons}))

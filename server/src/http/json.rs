@@ -66,6 +66,11 @@ impl<'a> Fields<'a> {
         Ok(self.last(name, read)?.unwrap_or(0))
     }
 
+    /// A 64-bit integer literal.
+    pub fn int(&self, name: &str) -> Result<Option<i64>, Invalid> {
+        self.last(name, |value| value.get().parse().map_err(|_| Invalid))
+    }
+
     /// An array, or the empty one.
     pub fn list_or_empty(&self, name: &str) -> Result<Vec<&'a RawValue>, Invalid> {
         let read = |value: &'a RawValue| serde_json::from_str(value.get()).map_err(|_| Invalid);

@@ -1,7 +1,7 @@
 //! `/v1/projects/{id}/members` (server-protocol 4.4). Several mistakes of a caller are 500 on purpose: recorded so, and
 //! the clients in use look at "≥ 400" only.
 
-use crate::auth::Role;
+use crate::auth::{Role, address};
 use crate::control::{Added, Change, Member};
 use crate::http::App;
 use crate::http::answer::{json, no_content};
@@ -14,7 +14,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-fn shown(m: &Member) -> Value {
+pub(super) fn shown(m: &Member) -> Value {
     json!({
         "project_id": m.project_id,
         "user_id": m.user_id,
@@ -52,8 +52,10 @@ pub async fn add(
     let role = Role::parse(&role).ok_or_else(|| ApiError::internal(FAILED, "unknown role"))?;
     let _writing = app.gate.write().await?;
     let user = if user_id.is_empty() {
-        let address = email.clone();
-        let made = app.control.change(move |s, now| s.ensure_user(&address, now)).await;
+        // Also where sign-up is closed: the owner vouches for whom they name (W29). The account can do nothing until its
+        // person signs in, and is never an admin.
+        let address = address(&email).ok_or_else(|| ApiError::bad_request("valid email is required"))?;
+        let made = app.control.change(move |s, now| s.ensure_user(&address, false, now)).await;
         made.map_err(ApiError::control("failed to create user"))?.0.id
     } else {
         user_id

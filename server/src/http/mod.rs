@@ -17,7 +17,11 @@ mod error;
 mod events;
 mod health;
 mod history;
+mod invitations;
 mod json;
+mod keys;
+mod login;
+mod mailbox;
 mod members;
 mod outlet;
 mod page;
@@ -26,14 +30,17 @@ mod pull;
 mod push;
 mod query;
 mod range;
+mod redirect;
 mod serve;
 mod snapshot;
+mod sockets;
 mod status;
 mod stream;
 mod streams;
 
 pub use error::ApiError;
-pub use serve::{Listeners, serve};
+pub use serve::serve;
+pub use sockets::{Listeners, Role, SocketsError};
 pub use streams::Streams;
 
 use crate::config::Config;
@@ -44,10 +51,12 @@ use crate::identity::Identity;
 use crate::limit::Limits;
 use crate::live::OpenProjects;
 use crate::log::Logs;
+use crate::mail::Post;
 use crate::maintenance::Gate;
+use crate::tls::Tls;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, patch, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use std::net::IpAddr;
 use std::sync::Arc;
 use td_engine::taxonomy::Schema;
@@ -69,12 +78,16 @@ pub struct App {
     pub projects: Arc<OpenProjects>,
     /// What events mean.
     pub schema: Arc<dyn Schema>,
+    /// HTTPS, if the server speaks it itself.
+    pub tls: Option<Arc<Tls>>,
     /// Maintenance mode.
     pub gate: Arc<Gate>,
     /// Snapshots that may be sent at once.
     pub downloads: Arc<Semaphore>,
     /// How often somebody may call.
     pub limits: Limits,
+    /// How mail leaves.
+    pub post: Post,
     /// What is held open for a client.
     pub streams: Arc<Streams>,
     /// Whether the disk has room for more events.
@@ -122,6 +135,33 @@ pub const ROUTES: &[Route] = &[
     route("/connect", "GET", "page behind an enrolment link", || get(enroll::page)),
     route("/v1/identity", "GET", "proof of the server's key", || get(health::identity)),
     route("/v1/enroll", "POST", "enrolment link for an API key", || post(enroll::enroll)),
+    route("/internal/dev/last-email", "GET", "development mailbox", || get(mailbox::last)),
+    route("/auth/verify", "GET, POST", "retired", || get(login::page::retired).post(login::page::retired)),
+    route("/auth/device/approve", "GET, POST", "page behind a mailed login link", || {
+        get(login::page::look).post(login::page::press)
+    }),
+    route("/auth/device/code", "GET, POST", "page that approves a login by an enrolment code", || {
+        get(login::page::code_form).post(login::page::code)
+    }),
+    route("/v1/auth/device/start", "POST", "begins a command line's login", || post(login::device::start)),
+    route("/v1/auth/device/poll", "POST", "asks whether it is through", || post(login::device::poll)),
+    route("/v1/auth/web/start", "POST", "begins a browser's login", || post(login::web::start)),
+    route("/v1/auth/web/exchange", "POST", "ends it", || post(login::web::exchange)),
+    route("/v1/auth/login/start", "POST", "retired", || post(login::retired_start)),
+    route("/v1/auth/login/poll", "POST", "retired", || post(login::retired_poll)),
+    route("/v1/invitations", "GET", "own invitations", || get(invitations::of_person)),
+    route("/v1/invitations/{invitation}/accept", "POST", "becomes a member", || post(invitations::accept)),
+    route("/v1/invitations/{invitation}/decline", "POST", "says no", || post(invitations::decline)),
+    route("/v1/keys", "GET, POST", "own devices and tokens; new token", || {
+        get(keys::list).post(keys::create)
+    }),
+    route("/v1/keys/current", "GET", "what this key may do", || get(keys::current)),
+    route("/v1/keys/requests", "POST", "an agent asks for a token", || post(keys::ask)),
+    route("/v1/keys/requests/poll", "POST", "the agent collects it", || post(keys::collect)),
+    route("/v1/keys/requests/{code}", "GET, POST", "a person looks at a request, and approves it", || {
+        get(keys::look).post(keys::approve)
+    }),
+    route("/v1/keys/{key}", "DELETE", "revokes a device or a token", || delete(keys::revoke)),
     route("/v1/projects", "GET, POST", "own projects; new project", || {
         get(projects::list).post(projects::create)
     }),
@@ -135,6 +175,15 @@ pub const ROUTES: &[Route] = &[
         patch(members::update).delete(members::remove)
     }),
     route("/v1/projects/{id}/events", "GET", "stream of changes (SSE)", || get(events::events)),
+    route("/v1/projects/{id}/invitations", "GET, POST", "who was asked to join", || {
+        get(invitations::of_project).post(invitations::invite)
+    }),
+    route("/v1/projects/{id}/invitations/{invitation}", "DELETE", "takes an invitation back", || {
+        delete(invitations::withdraw)
+    }),
+    route("/v1/projects/{id}/public-link", "DELETE, GET, POST", "a link that anybody may read by", || {
+        get(keys::link).post(keys::make_link).delete(keys::unlink)
+    }),
     route("/v1/projects/{id}/sync/push", "POST", "events into the log", || post(push::push)),
     route("/v1/projects/{id}/sync/pull", "GET", "events from the log", || get(pull::pull)),
     route("/v1/projects/{id}/sync/status", "GET", "head and count of the log", || get(status::status)),

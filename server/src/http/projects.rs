@@ -60,9 +60,10 @@ pub async fn create(State(app): State<Arc<App>>, caller: Caller, inbox: Inbox) -
 
 /// GET `/v1/projects`
 pub async fn list(State(app): State<Arc<App>>, caller: Caller) -> Result<Response, ApiError> {
-    let user = caller.0.user_id;
+    let user = caller.0.user_id.clone();
     let projects = app.control.ask(move |s| s.projects_of(&user)).await;
-    let projects = projects.map_err(ApiError::control("failed to list projects"))?;
+    let mut projects = projects.map_err(ApiError::control("failed to list projects"))?;
+    projects.retain(|p| caller.0.role_in(&p.id, Some(Role::Owner)).is_some());
     Ok(json(StatusCode::OK, &projects.iter().map(shown).collect::<Vec<_>>()))
 }
 

@@ -45,10 +45,21 @@ pub async fn push(
     }
     let _writing = app.gate.write().await?;
     let open = app.projects.open(&project).await?;
+    let budget = Budget::take(&app, &caller.0, push.events.len()).await?;
     let (device, session) = (push.device.clone(), push.session.clone());
     let ids: Vec<ActionId> = push.events.iter().map(|e| e.action_id).collect();
     let answered = open.log.append(push).await;
-    let outcomes = answered.map_err(|e| ApiError::internal("failed to commit", e))??;
+    let outcomes = match answered {
+        Ok(Ok(outcomes)) => outcomes,
+        Ok(Err(e)) => {
+            budget.give_back(&app, 0).await?;
+            return Err(e.into());
+        }
+        // Perhaps the events are in the log: the budget stays taken.
+        Err(e) => return Err(ApiError::internal("failed to commit", e)),
+    };
+    let stored = outcomes.iter().filter(|o| matches!(o, Outcome::Accepted { .. })).count();
+    budget.give_back(&app, stored).await?;
     let newest = outcomes.iter().filter_map(place).max();
     if let Some(seq) = newest {
         app.control.saw_cursor(project.as_str(), device.as_str(), seq);
@@ -60,6 +71,37 @@ pub async fn push(
         }
     }
     Ok(with_head(json(StatusCode::OK, &answer(&ids, &outcomes)), open.log.head().seq))
+}
+
+/// Events taken from a token's budget, before the log sees them: what is not stored is given back.
+struct Budget(Option<(String, i64)>);
+
+impl Budget {
+    async fn take(app: &App, who: &Principal, events: usize) -> Result<Self, ApiError> {
+        if !who.has_budget {
+            return Ok(Self(None));
+        }
+        let (token, events) = (who.key_id.clone(), i64::try_from(events).unwrap_or(i64::MAX));
+        let asked = token.clone();
+        let taken = app.control.add(move |s, _| s.spend(&asked, events)).await;
+        match taken.map_err(ApiError::control("failed to verify key"))? {
+            Some(_) => Ok(Self(Some((token, events)))),
+            None => {
+                let message = "this token's budget of events does not reach for this push";
+                Err(ApiError::new(StatusCode::FORBIDDEN, "budget_exhausted", message))
+            }
+        }
+    }
+
+    async fn give_back(self, app: &App, stored: usize) -> Result<(), ApiError> {
+        let Some((token, taken)) = self.0 else { return Ok(()) };
+        let unused = taken - i64::try_from(stored).unwrap_or(taken);
+        if unused > 0 {
+            let given = app.control.add(move |s, _| s.refund(&token, unused)).await;
+            given.map_err(ApiError::control("failed to verify key"))?;
+        }
+        Ok(())
+    }
 }
 
 fn place(outcome: &Outcome) -> Option<Seq> {

@@ -1,71 +1,59 @@
-//! Sockets: bound by us or handed over, accepted from until told to stop, then drained.
+//! Connections: accepted until told to stop, put into TLS where the socket is for it, then drained.
 //!
 //! Invariant: after the stop signal no connection is accepted, and every request that was begun is answered, within the
 //! shutdown timeout. A handed-over socket stays open in whoever owns it, so a restart refuses nobody.
 
-use crate::config::Listen;
+use crate::http::redirect::{HEALTH, redirects};
+use crate::http::sockets::{Listeners, Role};
 use crate::http::{App, Peer, router};
+use crate::tls::ACME_TLS;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::http::header::STRICT_TRANSPORT_SECURITY;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower::ServiceExt;
 
 /// A connection that sends no request head for so long is closed, also a kept one.
 const IDLE: Duration = Duration::from_secs(60);
-
-/// Sockets to accept from.
-pub struct Listeners(Vec<std::net::TcpListener>);
-
-impl Listeners {
-    /// The sockets that were handed over (`LISTEN_FDS`), or one of our own.
-    pub fn take(listen: Listen) -> io::Result<Self> {
-        let mut handed = listenfd::ListenFd::from_env();
-        let sockets: Result<Vec<_>, _> = (0..handed.len()).map(|i| handed.take_tcp_listener(i)).collect();
-        let mut sockets: Vec<_> = sockets?.into_iter().flatten().collect();
-        if sockets.is_empty() {
-            sockets.push(bind(listen)?);
-        }
-        sockets.iter().try_for_each(|s| s.set_nonblocking(true))?;
-        Ok(Self(sockets))
-    }
-
-    /// Where they listen.
-    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.0.iter().map(std::net::TcpListener::local_addr).collect()
-    }
-}
-
-fn bind(listen: Listen) -> io::Result<std::net::TcpListener> {
-    match listen {
-        Listen::At(address) => std::net::TcpListener::bind(address),
-        // A socket for all of IPv6 takes IPv4 too, where the machine has IPv6 at all.
-        Listen::Everywhere(port) => std::net::TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
-            .or_else(|_| std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))),
-    }
-}
+/// A handshake that takes longer is given up.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Handshakes under way at once; more wait in the socket's queue.
+const HANDSHAKES: usize = 512;
+/// Thirty days, this name only: long enough to be worth something, short enough that a server without TLS is reachable
+/// again in a month (docs/decisions/0007-tls.md).
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=2592000");
 
 /// Serves until `stop` resolves, then drains. Returns whether everybody was answered in time.
 pub async fn serve(listeners: Listeners, app: Arc<App>, stop: impl Future<Output = ()>) -> io::Result<bool> {
-    let service = router(Arc::clone(&app));
     let connections = Arc::new(GracefulShutdown::new());
     let (halt, halted) = watch::channel(());
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    let (service, redirects) = (router(Arc::clone(&app)), redirects(Arc::clone(&app)));
     let mut accepting = Vec::new();
-    for listener in listeners.0 {
+    for (role, listener) in listeners.0 {
         let listener = TcpListener::from_std(listener)?;
-        let (service, connections, halted) = (service.clone(), Arc::clone(&connections), halted.clone());
-        accepting.push(tokio::spawn(accept(listener, service, connections, halted)));
+        let (app, service, redirects) = (Arc::clone(&app), service.clone(), redirects.clone());
+        let door = Door { role, app, service, redirects, halted: halted.clone() };
+        accepting.push(tokio::spawn(accept(
+            listener,
+            door,
+            Arc::clone(&handshakes),
+            Arc::clone(&connections),
+        )));
     }
     stop.await;
     app.stopping.send_replace(true);
@@ -83,19 +71,39 @@ pub async fn serve(listeners: Listeners, app: Arc<App>, stop: impl Future<Output
     Ok(drained)
 }
 
+/// What a connection needs to know of the socket it came through.
+#[derive(Clone)]
+struct Door {
+    role: Role,
+    app: Arc<App>,
+    service: Router,
+    redirects: Router,
+    halted: watch::Receiver<()>,
+}
+
 async fn accept(
     listener: TcpListener,
-    service: Router,
+    mut door: Door,
+    handshakes: Arc<Semaphore>,
     connections: Arc<GracefulShutdown>,
-    mut halted: watch::Receiver<()>,
 ) {
     loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = halted.changed() => return,
+        let next = async {
+            // Waited for before the connection is taken, so that a full house is the socket's queue and no memory of ours.
+            let permit = match door.role {
+                Role::Https => Arc::clone(&handshakes).acquire_owned().await.ok(),
+                Role::Plain | Role::Redirect => None,
+            };
+            (listener.accept().await, permit)
         };
-        match stream {
-            Ok((stream, peer)) => converse(stream, peer, service.clone(), &connections),
+        let (accepted, permit) = tokio::select! {
+            next = next => next,
+            _ = door.halted.changed() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                tokio::spawn(door.clone().converse(stream, peer, permit, connections.watcher()));
+            }
             Err(e) => {
                 // Out of descriptors, mostly: closing connections will free some.
                 tracing::warn!(cause = %e, "a connection could not be accepted");
@@ -105,25 +113,68 @@ async fn accept(
     }
 }
 
-fn converse(stream: TcpStream, peer: SocketAddr, service: Router, connections: &GracefulShutdown) {
-    // Answers are written whole; waiting for more to send only delays them.
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let service = service.clone();
-        async move {
-            let mut request: Request = request.map(Body::new);
-            request.extensions_mut().insert(Peer(peer.ip()));
-            service.oneshot(request).await
+impl Door {
+    async fn converse(
+        self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        permit: Option<OwnedSemaphorePermit>,
+        watcher: Watcher,
+    ) {
+        // Answers are written whole; waiting for more to send only delays them.
+        let _ = stream.set_nodelay(true);
+        match (self.role, self.app.tls.clone()) {
+            (Role::Https, Some(tls)) => {
+                let mut halted = self.halted.clone();
+                let shaken = tokio::select! {
+                    shaken = tokio::time::timeout(HANDSHAKE, tls.acceptor().accept(stream)) => shaken,
+                    // Nothing was asked yet, so nothing is owed.
+                    _ = halted.changed() => return,
+                };
+                drop(permit);
+                match shaken {
+                    // A validation is over with its handshake; there is no HTTP in it (RFC 8737).
+                    Ok(Ok(mut stream)) if stream.get_ref().1.alpn_protocol() == Some(ACME_TLS) => {
+                        let _ = stream.shutdown().await;
+                    }
+                    Ok(Ok(stream)) => self.http(stream, peer, watcher).await,
+                    Ok(Err(e)) => tracing::debug!(cause = %e, "handshake failed"),
+                    Err(_) => tracing::debug!("handshake took too long"),
+                }
+            }
+            // The sockets' roles come from the same settings; without TLS there is no such socket.
+            (Role::Https, None) => {}
+            (Role::Plain | Role::Redirect, _) => self.http(stream, peer, watcher).await,
         }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
-        .serve_connection(TokioIo::new(stream), service);
-    let connection = connections.watch(connection);
-    tokio::spawn(async move {
-        if let Err(e) = connection.await {
+    }
+
+    async fn http<S>(self, stream: S, peer: SocketAddr, watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let door = self.clone();
+            async move {
+                let mut request: Request = request.map(Body::new);
+                request.extensions_mut().insert(Peer(peer.ip()));
+                let mut answer = door.service_for(&request, peer).oneshot(request).await?;
+                if door.role == Role::Https {
+                    answer.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HSTS);
+                }
+                Ok::<_, std::convert::Infallible>(answer)
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(IDLE)
+            .serve_connection(TokioIo::new(stream), service);
+        if let Err(e) = watcher.watch(connection).await {
             tracing::debug!(cause = %e, "connection ended");
         }
-    });
+    }
+
+    fn service_for(&self, request: &Request, peer: SocketAddr) -> Router {
+        let health = || peer.ip().to_canonical().is_loopback() && HEALTH.contains(&request.uri().path());
+        if self.role == Role::Redirect && !health() { self.redirects.clone() } else { self.service.clone() }
+    }
 }

@@ -12,6 +12,7 @@ pub use window::{Bucket, WINDOW};
 
 use crate::auth::Principal;
 use crate::config::RateLimits;
+use crate::control::logins::Purpose;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 use td_engine::id::ProjectId;
@@ -62,6 +63,8 @@ pub struct Limits {
     push: Bucket<(String, ProjectId)>,
     pull: Bucket<(String, ProjectId)>,
     other: Bucket<String>,
+    mail: Bucket<(&'static str, String)>,
+    agent: Bucket<String>,
 }
 
 impl Limits {
@@ -73,7 +76,14 @@ impl Limits {
             push: Bucket::new(limits.push),
             pull: Bucket::new(limits.pull),
             other: Bucket::new(limits.other),
+            mail: Bucket::new(1),
+            agent: Bucket::new(limits.agent),
         }
+    }
+
+    /// Whether one more mail may go to this address now: one a minute and purpose.
+    pub fn mail(&self, purpose: Purpose, address: &str) -> bool {
+        self.mail.hit((purpose.as_str(), address.into()), Instant::now()).is_ok()
     }
 
     /// Counts a call by somebody who has no key yet; else, when to come back.
@@ -85,6 +95,9 @@ impl Limits {
     /// Counts a call with a key; else, when to come back.
     pub fn key(&self, class: Class, who: &Principal, project: Option<&ProjectId>) -> Result<(), Duration> {
         let (key, now) = (who.key_id.clone(), Instant::now());
+        if who.grants.is_some() {
+            self.agent.hit(key.clone(), now)?;
+        }
         match (class, project) {
             (Class::Push, Some(project)) => self.push.hit((key, project.clone()), now),
             (Class::Pull, Some(project)) => self.pull.hit((key, project.clone()), now),
@@ -127,7 +140,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_client_cannot_escape_its_limit_by_changing_the_last_bits() {
-        let limits = Limits::new(&RateLimits { auth: 1, push: 1, pull: 1, other: 1 });
+        let limits = Limits::new(&RateLimits { auth: 1, push: 1, pull: 1, other: 1, agent: 1 });
         let ip = |text: &str| text.parse::<IpAddr>().expect("ip");
         assert!(limits.stranger(Class::Auth, ip("2001:db8::1")).is_ok());
         assert!(limits.stranger(Class::Auth, ip("2001:db8::2")).is_err());

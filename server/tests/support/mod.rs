@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its share")]
 
 pub mod log;
+pub mod tls;
 pub mod wire;
 
 use serde_json::{Value, json};
@@ -107,6 +108,14 @@ impl Server {
         let made = self.ask(&Ask::post("/v1/projects").key(key).json(&serde_json::json!({"name": name})));
         assert_eq!(made.status, 201, "{}", made.text());
         made.json()["id"].as_str().expect("id").to_string()
+    }
+
+    /// Stops the process and starts it on the same data with other settings.
+    pub fn restart_with(&mut self, settings: &[(&str, &str)]) {
+        self.signal(rustix::process::Signal::TERM);
+        self.wait();
+        self.settings = settings.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        self.run();
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {

@@ -1,7 +1,7 @@
 //! HTTP/1.1 by hand: what a test wants to send may be nothing that a client library would.
 
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -108,50 +108,55 @@ impl Connection {
 
     /// Reads an answer; `None` if the connection ends before one.
     pub fn answer(&mut self, head: bool) -> Option<Answer> {
-        let status_line = self.line()?;
-        let status = status_line.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
-        let mut headers = Vec::new();
-        loop {
-            let line = self.line()?;
-            let Some((name, value)) = line.split_once(':') else { break };
-            headers.push((name.to_string(), value.trim().to_string()));
-        }
-        let mut answer = Answer { status, headers, body: Vec::new() };
-        if head || status == 204 || status == 304 {
-            return Some(answer);
-        }
-        if answer.header("transfer-encoding") == Some("chunked") {
-            answer.body = self.chunks();
-        } else if let Some(length) = answer.header("content-length") {
-            answer.body = self.bytes(length.parse().expect("a length"));
-        } else {
-            self.0.read_to_end(&mut answer.body).expect("body");
-        }
-        Some(answer)
+        read_answer(&mut self.0, head)
     }
+}
 
-    fn line(&mut self) -> Option<String> {
-        let mut line = String::new();
-        let read = self.0.read_line(&mut line).unwrap_or(0);
-        (read > 0).then(|| line.trim_end().to_string())
+/// Reads an answer; `None` if the connection ends before one.
+pub fn read_answer(from: &mut impl BufRead, head: bool) -> Option<Answer> {
+    let status_line = line(from)?;
+    let status = status_line.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
+    let mut headers = Vec::new();
+    loop {
+        let line = line(from)?;
+        let Some((name, value)) = line.split_once(':') else { break };
+        headers.push((name.to_string(), value.trim().to_string()));
     }
-
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
-        let mut bytes = vec![0; length];
-        self.0.read_exact(&mut bytes).expect("body");
-        bytes
+    let mut answer = Answer { status, headers, body: Vec::new() };
+    if head || status == 204 || status == 304 {
+        return Some(answer);
     }
+    if answer.header("transfer-encoding") == Some("chunked") {
+        answer.body = chunks(from);
+    } else if let Some(length) = answer.header("content-length") {
+        answer.body = bytes(from, length.parse().expect("a length"));
+    } else {
+        from.read_to_end(&mut answer.body).expect("body");
+    }
+    Some(answer)
+}
 
-    fn chunks(&mut self) -> Vec<u8> {
-        let mut all = Vec::new();
-        loop {
-            let line = self.line().expect("a chunk");
-            let length = usize::from_str_radix(&line, 16).expect("a chunk length");
-            all.extend(self.bytes(length));
-            self.line().expect("the end of a chunk");
-            if length == 0 {
-                return all;
-            }
+fn line(from: &mut impl BufRead) -> Option<String> {
+    let mut line = String::new();
+    let read = from.read_line(&mut line).unwrap_or(0);
+    (read > 0).then(|| line.trim_end().to_string())
+}
+
+fn bytes(from: &mut impl BufRead, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    from.read_exact(&mut bytes).expect("body");
+    bytes
+}
+
+fn chunks(from: &mut impl BufRead) -> Vec<u8> {
+    let mut all = Vec::new();
+    loop {
+        let length = line(from).expect("a chunk");
+        let length = usize::from_str_radix(&length, 16).expect("a chunk length");
+        all.extend(bytes(from, length));
+        line(from).expect("the end of a chunk");
+        if length == 0 {
+            return all;
         }
     }
 }

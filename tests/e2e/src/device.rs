@@ -28,11 +28,16 @@ impl Device {
 
     /// Runs `td` there; whatever comes out of it.
     pub fn run(&self, words: &[&str]) -> Output {
+        self.command(words).output().expect("td runs")
+    }
+
+    /// `td` there, not started yet.
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(binary("td"));
         command.args(words).env_clear().stdin(Stdio::null()).current_dir(&self.project);
         command.env("HOME", &self.home).env("XDG_CONFIG_HOME", self.home.join(".config"));
         command.env("PATH", "/usr/bin:/bin").env("TD_SESSION_ID", "e2e");
-        command.output().expect("td runs")
+        command
     }
 
     /// Runs `td`, which must succeed; its output.

@@ -5,9 +5,12 @@
 //! that are expected on this class of machine.
 
 pub mod device;
+pub mod front;
+pub mod pebble;
 pub mod random;
 pub mod relay;
 pub mod server;
+pub mod tls;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -11,32 +11,41 @@ use std::time::Duration;
 pub struct Server {
     dir: PathBuf,
     address: SocketAddr,
+    settings: Vec<(String, String)>,
     process: Option<Child>,
 }
 
 impl Server {
     /// Makes an empty data directory in `dir` and starts a server on a free loopback port.
     pub fn start(dir: &Path) -> Self {
+        Self::with(dir, &[])
+    }
+
+    /// [`Server::start`] with more settings; they win.
+    pub fn with(dir: &Path, settings: &[(&str, &str)]) -> Self {
         // The port is free at this moment only; a server that cannot bind says so and the test fails with its words.
         let probe = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = probe.local_addr().expect("an address");
         drop(probe);
         std::fs::create_dir_all(dir).expect("data directory");
-        let mut server = Self { dir: dir.to_path_buf(), address, process: None };
+        let settings = settings.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let mut server = Self { dir: dir.to_path_buf(), address, settings, process: None };
         server.restart();
         server
     }
 
-    /// Starts the process (again) and waits until it is ready.
+    /// Starts the process (again) and waits until it is ready; one that gets its certificates itself is ready when it
+    /// has one, so it is waited for only until it answers.
     pub fn restart(&mut self) {
         assert!(self.process.is_none(), "still running");
         let log = std::fs::OpenOptions::new().append(true).create(true).open(self.log()).expect("log file");
         let child = self.command(&["serve"]).stdout(log.try_clone().expect("log")).stderr(log).spawn();
         self.process = Some(child.expect("td-sync starts"));
+        let path = if self.settings.iter().any(|(_, v)| v == "acme") { "healthz" } else { "readyz" };
         let ready = wait_until(Duration::from_secs(20), || {
             let gone = self.process.as_mut().and_then(|p| p.try_wait().ok().flatten());
             assert!(gone.is_none(), "the server ended with {gone:?}:\n{}", self.log_text());
-            ureq::get(format!("{}/readyz", self.url())).call().is_ok()
+            ureq::get(format!("{}/{path}", self.url())).call().is_ok()
         });
         assert!(ready, "the server is not ready:\n{}", self.log_text());
     }
@@ -95,6 +104,14 @@ impl Server {
         answer["api_key"].as_str().unwrap_or_else(|| panic!("no api_key in {answer}")).to_string()
     }
 
+    /// What one check of `td-sync doctor` says.
+    pub fn doctor(&self, id: &str) -> Value {
+        let out = self.command(&["doctor", "--json", "--only", id]).output().expect("td-sync runs");
+        let report: Value = serde_json::from_slice(&out.stdout).expect("json");
+        let check = report["checks"].as_array().and_then(|all| all.iter().find(|c| c["id"] == id));
+        check.unwrap_or_else(|| panic!("no {id} in {report}")).clone()
+    }
+
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(binary("td-sync"));
         command.args(words).env_clear().stdin(Stdio::null());
@@ -104,6 +121,7 @@ impl Server {
         for class in ["AUTH", "PUSH", "PULL", "OTHER"] {
             command.env(format!("SYNC_RATE_LIMIT_{class}"), "1000000");
         }
+        command.envs(self.settings.iter().map(|(k, v)| (k, v)));
         command
     }
 
@@ -111,8 +129,10 @@ impl Server {
         self.dir.with_extension("log")
     }
 
-    fn log_text(&self) -> String {
-        std::fs::read_to_string(self.log()).unwrap_or_default()
+    /// What it logged, without the line that every request leaves.
+    pub fn log_text(&self) -> String {
+        let text = std::fs::read_to_string(self.log()).unwrap_or_default();
+        text.lines().filter(|l| !l.contains("\"message\":\"req\"")).map(|l| format!("{l}\n")).collect()
     }
 }
 

@@ -20,3 +20,39 @@ CREATE TABLE IF NOT EXISTS tdsync_audit (
     project_id TEXT,
     detail TEXT NOT NULL DEFAULT '{}'
 );
+
+-- Keys that may do less than their maker: for agents, and public links. Go never reads them.
+CREATE TABLE IF NOT EXISTS tdsync_tokens (
+    id TEXT PRIMARY KEY,
+    key_hash TEXT NOT NULL UNIQUE,
+    key_prefix TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('agent', 'link')),
+    name TEXT NOT NULL,
+    maker TEXT NOT NULL REFERENCES users(id) ON DELETE CASCADE,
+    created_at DATETIME NOT NULL,
+    expires_at DATETIME,
+    last_used_at DATETIME,
+    max_events INTEGER,
+    used_events INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS tdsync_tokens_maker ON tdsync_tokens(maker);
+
+CREATE TABLE IF NOT EXISTS tdsync_grants (
+    token_id TEXT NOT NULL REFERENCES tdsync_tokens(id) ON DELETE CASCADE,
+    project_id TEXT NOT NULL REFERENCES projects(id) ON DELETE CASCADE,
+    role TEXT NOT NULL CHECK (role IN ('writer', 'reader')),
+    PRIMARY KEY (token_id, project_id)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS tdsync_token_requests (
+    id TEXT PRIMARY KEY,
+    poll_hash TEXT NOT NULL UNIQUE,
+    user_code TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    client TEXT NOT NULL,
+    created_at DATETIME NOT NULL,
+    expires_at DATETIME NOT NULL,
+    approved TEXT,          -- the terms, as JSON
+    approver TEXT REFERENCES users(id) ON DELETE CASCADE,
+    used_at DATETIME
+);

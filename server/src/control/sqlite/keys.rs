@@ -1,6 +1,6 @@
 //! API keys and the enrolment links that make them.
 
-use super::{maybe_time, stamp, time, users};
+use super::{maybe_time, stamp, time, tokens, users};
 use crate::auth::{Principal, Role, Scopes};
 use crate::control::{ControlError, Enrolment, Key, NewEnrolment, NewKey, Redeemed};
 use crate::secret;
@@ -20,9 +20,14 @@ pub(super) fn principal(c: &Connection, key_hash: &str) -> Result<Option<Princip
             is_admin: row.get("is_admin")?,
             scopes: Scopes::stored(&row.get::<_, String>("scopes")?),
             expires_at: maybe_time(row, "expires_at")?,
+            grants: None,
+            has_budget: false,
         })
     });
-    Ok(found.optional()?)
+    match found.optional()? {
+        Some(found) => Ok(Some(found)),
+        None => tokens::principal(c, key_hash),
+    }
 }
 
 pub(super) fn create(

@@ -5,9 +5,12 @@
 //! revoked after a power loss.
 //! Danger: the reference compares times as text, so every time is written in one form ([`stamp`]).
 
+mod invitations;
 mod keys;
+mod logins;
 mod members;
 mod projects;
+mod tokens;
 mod users;
 
 use super::{
@@ -137,8 +140,13 @@ impl ControlStore for SqliteControl {
         self.read(|c| members::get(c, project, user))
     }
 
-    fn ensure_user(&self, email: &str, now: ClientTime) -> Result<(User, bool), ControlError> {
-        self.write(|tx| users::ensure(tx, email, now))
+    fn ensure_user(
+        &self,
+        email: &str,
+        first_is_admin: bool,
+        now: ClientTime,
+    ) -> Result<(User, bool), ControlError> {
+        self.write(|tx| users::ensure(tx, email, first_is_admin, now))
     }
 
     fn user_by_email(&self, email: &str) -> Result<Option<User>, ControlError> {

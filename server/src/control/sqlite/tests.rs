@@ -26,16 +26,16 @@ fn key(expires_at: Option<ClientTime>) -> NewKey {
 }
 
 fn user(w: &World, email: &str) -> User {
-    w.store.ensure_user(email, noon()).expect("user").0
+    w.store.ensure_user(email, true, noon()).expect("user").0
 }
 
 #[test]
 fn the_first_user_is_an_admin_and_the_last_admin_stays_one() {
     let w = world();
-    let (first, made) = w.store.ensure_user(" Root@Test.Local ", noon()).expect("user");
+    let (first, made) = w.store.ensure_user(" Root@Test.Local ", true, noon()).expect("user");
     assert!(made && first.is_admin);
     assert_eq!(first.email, "root@test.local");
-    assert_eq!(w.store.ensure_user("root@test.local", noon()).expect("again"), (first.clone(), false));
+    assert_eq!(w.store.ensure_user("root@test.local", true, noon()).expect("again"), (first.clone(), false));
     let second = user(&w, "b@test.local");
     assert!(!second.is_admin);
     assert_eq!(w.store.set_admin(&first.id, false, noon()).expect("revoke"), Change::Last);

@@ -37,16 +37,21 @@ pub(super) fn all(c: &Connection) -> Result<Vec<User>, ControlError> {
     Ok(q.query_map([], user)?.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn ensure(c: &Connection, email: &str, now: ClientTime) -> Result<(User, bool), ControlError> {
+pub(super) fn ensure(
+    c: &Connection,
+    email: &str,
+    first_is_admin: bool,
+    now: ClientTime,
+) -> Result<(User, bool), ControlError> {
     if let Some(known) = by_email(c, email)? {
         return Ok((known, false));
     }
     let id = secret::id("u_")?;
-    // The first user of an empty table becomes an admin, whatever path made it (server-protocol 2.6).
+    // In the reference the first user of an empty table becomes an admin, whatever path made it (W30).
     c.execute(
         "INSERT INTO users (id, email, created_at, updated_at, is_admin)
-         VALUES (?1, ?2, ?3, ?3, NOT EXISTS (SELECT 1 FROM users))",
-        params![id, canonical(email), stamp(now)],
+         VALUES (?1, ?2, ?3, ?3, ?4 AND NOT EXISTS (SELECT 1 FROM users))",
+        params![id, canonical(email), stamp(now), first_is_admin],
     )?;
     let made = by_id(c, &id)?.ok_or_else(|| ControlError::Storage("the new user is not there".into()))?;
     Ok((made, true))
@@ -73,7 +78,9 @@ pub(super) fn set_admin(
 pub(super) fn record(c: &Connection, usage: &Usage, now: ClientTime) -> Result<(), ControlError> {
     let mut used = c.prepare_cached("UPDATE api_keys SET last_used_at = ?2 WHERE id = ?1")?;
     for (key, at) in &usage.keys {
-        used.execute(params![key, stamp(*at)])?;
+        if used.execute(params![key, stamp(*at)])? == 0 {
+            super::tokens::used(c, key, *at)?;
+        }
     }
     // A cursor of a project that is gone meanwhile is dropped by the SELECT instead of failing the whole write.
     let mut cursor = c.prepare_cached(

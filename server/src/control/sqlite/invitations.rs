@@ -1,0 +1,156 @@
+//! Invitations in `invitations`.
+
+use super::{SqliteControl, maybe_time, members, stamp, time};
+use crate::auth::Role;
+use crate::control::invitations::{Answered, Invitation, InvitationStore, NewInvitation};
+use crate::control::{Added, ControlError, Member};
+use crate::secret;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use td_engine::time::ClientTime;
+
+const COLUMNS: &str =
+    "SELECT i.id, i.project_id, i.email, i.role, i.invited_by, i.status, i.created_at, i.expires_at,
+    i.accepted_at FROM invitations i JOIN projects p ON p.id = i.project_id";
+
+fn invitation(row: &Row<'_>) -> rusqlite::Result<Invitation> {
+    Ok(Invitation {
+        id: row.get("id")?,
+        project_id: row.get("project_id")?,
+        email: row.get("email")?,
+        role: row.get("role")?,
+        invited_by: row.get("invited_by")?,
+        status: row.get("status")?,
+        created_at: time(row, "created_at")?,
+        expires_at: time(row, "expires_at")?,
+        accepted_at: maybe_time(row, "accepted_at")?,
+    })
+}
+
+fn invite(c: &Connection, new: &NewInvitation, now: ClientTime) -> Result<Option<Invitation>, ControlError> {
+    let id = secret::id("inv_")?;
+    c.execute(
+        "INSERT INTO invitations (id, project_id, email, role, invited_by, token_hash, created_at, expires_at)
+         SELECT ?1, p.id, ?3, ?4, ?5, ?6, ?7, ?8 FROM projects p WHERE p.id = ?2 AND p.deleted_at IS NULL",
+        params![
+            id,
+            new.project,
+            new.email,
+            new.role.as_str(),
+            new.by,
+            new.token_hash,
+            stamp(now),
+            stamp(new.expires_at)
+        ],
+    )?;
+    let mut q = c.prepare_cached(&format!("{COLUMNS} WHERE i.id = ?1"))?;
+    Ok(q.query_row([id], invitation).optional()?)
+}
+
+/// The invitation, if this person may answer it now. One that is overdue is marked so.
+fn answerable(
+    c: &Connection,
+    id: &str,
+    email: &str,
+    now: ClientTime,
+) -> Result<Answered<Invitation>, ControlError> {
+    let mut q =
+        c.prepare_cached(&format!("{COLUMNS} WHERE i.id = ?1 AND i.email = ?2 AND p.deleted_at IS NULL"))?;
+    let Some(found) = q.query_row([id, email], invitation).optional()? else { return Ok(Answered::Unknown) };
+    if found.status != "pending" {
+        return Ok(Answered::NotPending);
+    }
+    if found.expires_at.unix_nanos() <= now.unix_nanos() {
+        c.execute("UPDATE invitations SET status = 'expired' WHERE id = ?1", [id])?;
+        return Ok(Answered::Expired);
+    }
+    Ok(Answered::Done(found))
+}
+
+fn accept(
+    c: &Connection,
+    id: &str,
+    user: &str,
+    email: &str,
+    now: ClientTime,
+) -> Result<Answered<Member>, ControlError> {
+    let found = match answerable(c, id, email, now)? {
+        Answered::Done(found) => found,
+        Answered::Unknown => return Ok(Answered::Unknown),
+        Answered::NotPending => return Ok(Answered::NotPending),
+        Answered::Expired => return Ok(Answered::Expired),
+    };
+    // The schema's CHECK admits the three words only.
+    let Some(role) = Role::parse(&found.role) else { return Ok(Answered::Unknown) };
+    let added = members::add(c, &found.project_id, user, role, &found.invited_by, now)?;
+    c.execute(
+        "UPDATE invitations SET status = 'accepted', accepted_at = ?2 WHERE id = ?1",
+        params![id, stamp(now)],
+    )?;
+    let all = members::list(c, &found.project_id)?;
+    let member = all.into_iter().find(|m| m.user_id == user);
+    // Refused only where there is a membership already.
+    debug_assert!(member.is_some() || added == Added::Refused);
+    Ok(member.map_or(Answered::Unknown, Answered::Done))
+}
+
+impl InvitationStore for SqliteControl {
+    fn invite(&self, new: &NewInvitation, now: ClientTime) -> Result<Option<Invitation>, ControlError> {
+        self.write(|tx| invite(tx, new, now))
+    }
+
+    fn invitations_of_project(&self, project: &str) -> Result<Vec<Invitation>, ControlError> {
+        self.read(|c| {
+            let sql = format!(
+                "{COLUMNS} WHERE i.project_id = ?1 ORDER BY i.created_at DESC, i.rowid DESC LIMIT 1000"
+            );
+            Ok(c.prepare_cached(&sql)?.query_map([project], invitation)?.collect::<Result<_, _>>()?)
+        })
+    }
+
+    fn invitations_of_person(&self, email: &str, now: ClientTime) -> Result<Vec<Invitation>, ControlError> {
+        self.read(|c| {
+            let sql = format!(
+                "{COLUMNS} WHERE i.email = ?1 AND i.status = 'pending' AND i.expires_at > ?2
+                 AND p.deleted_at IS NULL ORDER BY i.created_at DESC, i.rowid DESC LIMIT 1000"
+            );
+            let mut q = c.prepare_cached(&sql)?;
+            Ok(q.query_map(params![email, stamp(now)], invitation)?.collect::<Result<_, _>>()?)
+        })
+    }
+
+    fn withdraw_invitation(&self, project: &str, id: &str) -> Result<bool, ControlError> {
+        self.write(|tx| {
+            let gone = "DELETE FROM invitations WHERE id = ?1 AND project_id = ?2";
+            Ok(tx.execute(gone, [id, project])? > 0)
+        })
+    }
+
+    fn accept_invitation(
+        &self,
+        id: &str,
+        user: &str,
+        email: &str,
+        now: ClientTime,
+    ) -> Result<Answered<Member>, ControlError> {
+        self.write(|tx| accept(tx, id, user, email, now))
+    }
+
+    fn decline_invitation(
+        &self,
+        id: &str,
+        email: &str,
+        now: ClientTime,
+    ) -> Result<Answered<()>, ControlError> {
+        self.write(|tx| {
+            Ok(match answerable(tx, id, email, now)? {
+                Answered::Done(_) => {
+                    tx.execute("UPDATE invitations SET status = 'declined' WHERE id = ?1", [id])?;
+                    Answered::Done(())
+                }
+                Answered::Unknown => Answered::Unknown,
+                Answered::NotPending => Answered::NotPending,
+                Answered::Expired => Answered::Expired,
+            })
+        })
+    }
+}

@@ -1,0 +1,198 @@
+//! Signing in: approvals are acts of a person, a login ends in one key at most, and without mail there is another way.
+
+mod support;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use support::Server;
+use support::wire::Ask;
+
+const VERIFIER: &str = "a-verifier-of-the-device";
+
+fn start(server: &Server, email: &str) -> String {
+    let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(VERIFIER));
+    let ask = Ask::post("/v1/auth/device/start")
+        .json(&json!({"email": email, "code_challenge": challenge, "code_challenge_method": "S256"}));
+    let answer = server.ask(&ask);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["device_code"].as_str().expect("code").to_string()
+}
+
+fn poll(code: &str) -> Ask {
+    Ask::post("/v1/auth/device/poll").json(&json!({"device_code": code, "code_verifier": VERIFIER}))
+}
+
+fn form(path: &str, fields: &[(&str, &str)]) -> Ask {
+    let body: Vec<String> = fields.iter().map(|(k, v)| format!("{k}={}", v.replace('#', "%23"))).collect();
+    Ask::post(path).header("Content-Type", "application/x-www-form-urlencoded").body(body.join("&"))
+}
+
+fn mailed_token(server: &Server) -> String {
+    let mail = server.ask(&Ask::get("/internal/dev/last-email")).json();
+    let text = mail["text"].as_str().expect("text").to_string();
+    let token = text.split("token=").nth(1).expect("a link").split_whitespace().next().expect("a token");
+    token.to_string()
+}
+
+const MEMORY: [(&str, &str); 2] = [("SYNC_EMAIL_PROVIDER", "memory"), ("SYNC_RATE_LIMIT_AUTH", "1000")];
+
+#[test]
+fn a_scanner_that_follows_the_mailed_link_approves_nothing() {
+    // The mailbox is looked into by a server of its own life: the flag that shows it also approves by looking.
+    let server = Server::with(&[MEMORY[0], MEMORY[1], ("SYNC_DEV_EMAIL_INSPECT", "1")]);
+    server.admin(&["create-user", "--email", "ana@test.local"]);
+    let code = start(&server, "ana@test.local");
+    let token = mailed_token(&server);
+    let mut server = server;
+    server.restart_with(&[MEMORY[1]]);
+    for method in ["GET", "HEAD"] {
+        let looked = server.ask(&Ask::new(method, &format!("/auth/device/approve?token={token}")));
+        assert_eq!(looked.status, 200);
+        assert!(
+            looked.header("content-security-policy").is_some_and(|p| p.contains("frame-ancestors 'none'"))
+        );
+    }
+    assert_eq!(server.ask(&poll(&code)).json()["status"], "pending", "nobody pressed the button yet");
+    let wrong = format!("{}0", &token[..token.len() - 1]);
+    assert!(
+        server.ask(&form("/auth/device/approve", &[("token", &wrong)])).text().contains("Invalid or expired")
+    );
+    let pressed = server.ask(&form("/auth/device/approve", &[("token", &token)]));
+    assert!(pressed.text().contains("Device approved"), "{}", pressed.text());
+    let done = server.ask(&poll(&code)).json();
+    assert_eq!(done["status"], "complete", "{done}");
+    let key = done["api_key"].as_str().expect("key");
+    assert_eq!(server.ask(&Ask::get("/v1/projects").key(key)).status, 200);
+}
+
+#[test]
+fn polls_at_the_same_time_get_one_key() {
+    let server = Server::with(&[("SYNC_RATE_LIMIT_AUTH", "1000")]);
+    server.admin(&["create-user", "--email", "ana@test.local"]);
+    let code = start(&server, "ana@test.local");
+    let waiting = server.admin(&["logins", "list"]);
+    server.admin(&["logins", "approve", waiting[0]["id"].as_str().expect("id")]);
+    let address = server.address;
+    let polls: Vec<_> = (0..8)
+        .map(|_| {
+            let ask = poll(&code);
+            std::thread::spawn(move || support::wire::send(address, &ask))
+        })
+        .collect();
+    let answers: Vec<_> = polls.into_iter().map(|t| t.join().expect("thread")).collect();
+    let complete = answers.iter().filter(|a| a.status == 200).count();
+    let used = answers.iter().filter(|a| a.status == 410).count();
+    assert_eq!((complete, used), (1, 7), "{answers:?}");
+    assert_eq!(server.admin(&["keys", "list"]).as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn without_mail_an_operator_approves_or_denies() {
+    let server = Server::with(&[("SYNC_RATE_LIMIT_AUTH", "1000")]);
+    for who in ["ana", "ben"] {
+        server.admin(&["create-user", "--email", &format!("{who}@test.local")]);
+    }
+    let (ana, ben) = (start(&server, "ana@test.local"), start(&server, "ben@test.local"));
+    start(&server, "nobody@test.local");
+    let waiting = server.admin(&["logins", "list"]);
+    let id = |email: &str| {
+        let all = waiting.as_array().expect("a list");
+        all.iter().find(|l| l["email"] == email).and_then(|l| l["id"].as_str()).expect("waits").to_string()
+    };
+    assert_eq!(waiting.as_array().map(Vec::len), Some(2), "an unknown address waits for nothing");
+    server.admin(&["logins", "approve", &id("ana@test.local")]);
+    server.admin(&["logins", "deny", &id("ben@test.local")]);
+    assert_eq!(server.ask(&poll(&ana)).json()["status"], "complete");
+    assert_eq!(server.ask(&poll(&ben)).status, 410);
+    let again = server.admin_raw(&["logins", "approve", &id("ben@test.local")]);
+    assert_eq!(again.status.code(), Some(1), "{}", String::from_utf8_lossy(&again.stderr));
+    assert_eq!(server.admin(&["logins", "list"]), json!([]));
+}
+
+#[test]
+fn an_enrolment_code_typed_on_the_page_approves_logins_of_its_own_account_only() {
+    let server = Server::with(&[("SYNC_RATE_LIMIT_AUTH", "1000")]);
+    for who in ["ana", "ben"] {
+        server.admin(&["create-user", "--email", &format!("{who}@test.local")]);
+    }
+    let (ana, ben) = (start(&server, "ana@test.local"), start(&server, "ben@test.local"));
+    let link = server.admin(&["enroll", "create", "--email", "ana@test.local"]);
+    let link = link["link"].as_str().expect("link").to_string();
+    let page = server.ask(&form("/auth/device/code", &[("code", &link)])).text();
+    let logins: BTreeSet<&str> =
+        page.match_indices("name=\"login\" value=\"").map(|(at, m)| &page[at + m.len()..][..19]).collect();
+    assert_eq!(logins.len(), 1, "only her own login is shown: {page}");
+    let all = server.admin(&["logins", "list"]);
+    let foreign =
+        all.as_array().expect("list").iter().find(|l| l["email"] == "ben@test.local").expect("ben's");
+    let foreign = foreign["id"].as_str().expect("id");
+    let tried = server.ask(&form("/auth/device/code", &[("code", &link), ("login", foreign)])).text();
+    assert!(tried.contains("Invalid or expired"), "{tried}");
+    let own = logins.first().expect("one");
+    let done = server.ask(&form("/auth/device/code", &[("code", &link), ("login", own)])).text();
+    assert!(done.contains("Device approved"), "{done}");
+    assert_eq!(server.ask(&poll(&ana)).json()["status"], "complete");
+    assert_eq!(server.ask(&poll(&ben)).json()["status"], "pending");
+    let again = server.ask(&form("/auth/device/code", &[("code", &link)])).text();
+    assert!(again.contains("not known, was used"), "a code works once: {again}");
+}
+
+#[test]
+fn a_known_and_an_unknown_address_get_the_same_answer_and_the_reference_logins_stay_retired() {
+    let server = Server::with(&[("SYNC_RATE_LIMIT_AUTH", "1000")]);
+    server.admin(&["create-user", "--email", "ana@test.local"]);
+    let shape = |email: &str| {
+        let ask = Ask::post("/v1/auth/device/start")
+            .json(&json!({"email": email, "code_challenge": "c", "code_challenge_method": "S256"}));
+        let answer = server.ask(&ask);
+        let mut body = answer.json();
+        body["device_code"] = Value::Null;
+        (answer.status, body)
+    };
+    assert_eq!(shape("ana@test.local"), shape("nobody@test.local"));
+    assert_eq!(server.ask(&Ask::get("/auth/verify")).status, 404);
+    assert_eq!(server.ask(&Ask::post("/v1/auth/login/start")).status, 410);
+    assert_eq!(server.ask(&Ask::get("/internal/dev/last-email")).status, 404, "closed by default");
+}
+
+#[test]
+fn a_stranger_never_becomes_an_admin_unless_that_was_asked_for() {
+    let open = [("SYNC_ALLOW_SIGNUP", "true"), MEMORY[0], ("SYNC_DEV_EMAIL_INSPECT", "1")];
+    for (settings, admin) in
+        [(open.to_vec(), false), ([open.to_vec(), vec![("SYNC_FIRST_USER_ADMIN", "true")]].concat(), true)]
+    {
+        let server = Server::with(&settings);
+        let ask = Ask::post("/v1/auth/web/start")
+            .json(&json!({"email": "Eve <eve@test.local>", "redirect_uri": "", "state": "s"}));
+        assert_eq!(server.ask(&ask).status, 200);
+        let users = server.admin(&["users", "list"]);
+        assert_eq!(
+            (users[0]["email"].clone(), users[0]["is_admin"].clone()),
+            (json!("eve@test.local"), json!(admin))
+        );
+    }
+}
+
+#[test]
+fn without_mail_an_invitation_comes_with_a_link_to_hand_over() {
+    let server = Server::start();
+    let (ana, _) = server.key("ana");
+    let project = server.project(&ana, "Garden");
+    let ask = Ask::post(&format!("/v1/projects/{project}/invitations"))
+        .key(&ana)
+        .json(&json!({"email": "ben@test.local", "role": "reader"}));
+    let made = server.ask(&ask);
+    assert_eq!(made.status, 201, "{}", made.text());
+    let link = made.header("x-td-enrolment-link").expect("a link").to_string();
+    let secret = link.split('#').nth(1).and_then(|f| f.split('.').next()).expect("a secret");
+    let enrolled = server.ask(&Ask::post("/v1/enroll").json(&json!({"secret": secret, "device_name": "b"})));
+    assert_eq!((enrolled.status, enrolled.json()["project_id"].clone()), (200, json!(project)));
+    let key = enrolled.json()["api_key"].as_str().expect("key").to_string();
+    let members = server.ask(&Ask::get(&format!("/v1/projects/{project}/members")).key(&key)).json();
+    assert_eq!(members[1]["role"], "reader");
+    let own = server.ask(&Ask::get("/v1/invitations").key(&key)).json();
+    assert_eq!(own[0]["status"], "pending", "answering it is still theirs");
+}
