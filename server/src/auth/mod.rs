@@ -187,7 +187,7 @@ pub fn write_scope(caller: &Principal, method: &str) -> Result<(), Refusal> {
 }
 
 /// What a token is let through to, named one by one: a route that is added stays closed to it until it is named here. An
-/// agent sees its projects and their events, and pushes; whoever has a public link reads, and sees nothing about people.
+/// agent sees its projects, their events and whom it works with, and pushes; whoever has a public link reads, and sees nothing about people.
 pub fn token_gate(caller: &Principal, method: &str, path: &str) -> Result<(), Refusal> {
     if caller.grants.is_none() {
         return Ok(());
@@ -198,6 +198,7 @@ pub fn token_gate(caller: &Principal, method: &str, path: &str) -> Result<(), Re
     let may = match inside {
         Some("sync/push") => method == "POST" && !public,
         Some("" | "events" | "sync/digest" | "sync/pull" | "sync/snapshot" | "sync/status") => reads,
+        Some("members") => reads && !public,
         Some(rest) => reads && !public && (rest.starts_with("sync/") || rest.starts_with("history/")),
         None => reads && ["/v1/projects", "/v1/keys/current"].contains(&path),
     };
@@ -283,7 +284,7 @@ mod tests {
             ("GET", "/v1/projects/p", true, true),
             ("GET", "/v1/projects", true, true),
             ("PATCH", "/v1/projects/p", false, false),
-            ("GET", "/v1/projects/p/members", false, false),
+            ("GET", "/v1/projects/p/members", true, false),
             ("GET", "/v1/invitations", false, false),
             ("GET", "/v1/keys", false, false),
             ("GET", "/v1/admin/users", false, false),
