@@ -4,7 +4,7 @@
 //! survives being closed and opened again, and nothing survives the process.
 
 use super::place::{Rows, Taken, oversize, place};
-use super::{Clock, EventLog, Head, LogError, Logs, Outcome, ReadQuery, Ticket};
+use super::{Clock, EventLog, Filter, Head, Inspected, LogError, Logs, Outcome, ReadQuery, Ticket};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,7 @@ use std::time::Duration;
 use td_engine::event::{LogEvent, NewEvent, Push};
 use td_engine::id::{ActionId, DeviceId, ProjectId, Seq, SessionId};
 use td_engine::payload::Payload;
+use td_engine::time::ClientTime;
 use tokio::sync::{oneshot, watch};
 
 /// One log in memory.
@@ -24,7 +25,7 @@ pub struct MemoryLog {
 #[derive(Default)]
 struct State {
     /// In order of sequence.
-    rows: Vec<LogEvent>,
+    rows: Vec<Inspected>,
     keys: HashMap<(DeviceId, String, ActionId), usize>,
     over: Option<LogError>,
 }
@@ -48,13 +49,15 @@ impl MemoryLog {
             return Err(LogError::Refused(why));
         }
         let mut head = *self.head.borrow();
-        let mut rows = OfDevice { state: &mut state, device: &push.device };
+        let now = (self.clock)();
+        let mut rows =
+            OfDevice { state: &mut state, device: &push.device, at: super::stamp(now).1.unwrap_or(now) };
         let Ok(placed) = place(push, head.allocated, &mut rows);
         head.allocated = placed.allocated;
         head.count += placed.stored;
         if let Some(newest) = placed.newest {
             head.seq = newest;
-            head.last_time = super::stamp((self.clock)()).1;
+            head.last_time = super::stamp(now).1;
         }
         self.head.send_replace(head);
         Ok(placed.outcomes)
@@ -84,14 +87,43 @@ impl EventLog for MemoryLog {
             if let Some(why) = &state.over {
                 return Err(why.clone());
             }
-            let from = state.rows.partition_point(|row| row.seq <= query.after);
-            let wanted = |row: &&LogEvent| query.exclude.as_ref() != Some(&row.device);
-            state.rows.iter().skip(from).filter(wanted).take(query.limit).cloned().collect()
+            let from = state.rows.partition_point(|row| row.event.seq <= query.after);
+            let wanted = |event: &&LogEvent| query.exclude.as_ref() != Some(&event.device);
+            let events = state.rows.iter().skip(from).map(|row| &row.event);
+            events.filter(wanted).take(query.limit).cloned().collect()
         };
         let mut handed = 0;
         for event in page {
             handed += 1;
             if each(event).is_break() {
+                break;
+            }
+        }
+        Ok(handed)
+    }
+
+    fn inspect(
+        &self,
+        filter: &Filter,
+        each: &mut dyn FnMut(Inspected) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        let found: Vec<Inspected> = {
+            let state = self.lock();
+            if let Some(why) = &state.over {
+                return Err(why.clone());
+            }
+            state
+                .rows
+                .iter()
+                .filter(|row| filter.admits(&row.event, row.at))
+                .take(filter.limit)
+                .cloned()
+                .collect()
+        };
+        let mut handed = 0;
+        for row in found {
+            handed += 1;
+            if each(row).is_break() {
                 break;
             }
         }
@@ -110,6 +142,7 @@ impl EventLog for MemoryLog {
 struct OfDevice<'a> {
     state: &'a mut State,
     device: &'a DeviceId,
+    at: ClientTime,
 }
 
 impl Rows for OfDevice<'_> {
@@ -129,7 +162,7 @@ impl Rows for OfDevice<'_> {
         // A session is the push's own, which is not empty, or that one with a suffix.
         let Ok(session) = SessionId::new(session) else { return Ok(false) };
         self.state.keys.insert(key, self.state.rows.len());
-        self.state.rows.push(LogEvent {
+        let event = LogEvent {
             seq,
             device: self.device.clone(),
             session,
@@ -139,14 +172,15 @@ impl Rows for OfDevice<'_> {
             entity_id: event.entity_id.clone(),
             payload: payload.clone(),
             client_time: event.client_time,
-        });
+        };
+        self.state.rows.push(Inspected { event, at: self.at });
         Ok(true)
     }
 
     fn find(&mut self, session: &str, action: ActionId) -> Result<Option<Taken>, Self::Error> {
         let key = (self.device.clone(), session.to_owned(), action);
         let row = self.state.keys.get(&key).and_then(|at| self.state.rows.get(*at));
-        Ok(row.map(|row| Taken {
+        Ok(row.map(|row| &row.event).map(|row| Taken {
             seq: row.seq,
             action: row.action.clone(),
             entity_type: row.entity_type.as_str().to_owned(),

@@ -68,6 +68,7 @@ macro_rules! law_tests {
             the_head_counts_what_is_stored_and_what_is_given_out,
             reads_start_after_stop_at_and_leave_out,
             events_come_back_as_they_were_pushed,
+            a_log_is_found_by_what_its_events_are,
             a_log_is_made_once_and_never_by_opening,
             deleted_means_gone,
             a_project_made_again_starts_empty,

@@ -6,13 +6,14 @@
 //! Danger: the file is shared with the reference. Names, types and value forms are a contract (server-protocol 6.3, 6.5).
 
 mod file;
+mod inspect;
 mod reader;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-use super::{Clock, CommitGate, EventLog, Head, LogError, ReadQuery, Ticket};
+use super::{Clock, CommitGate, EventLog, Filter, Head, Inspected, LogError, ReadQuery, Ticket};
 use reader::Readers;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -201,6 +202,14 @@ impl EventLog for SqliteLog {
         each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
     ) -> Result<usize, LogError> {
         self.readers.read(query, each)
+    }
+
+    fn inspect(
+        &self,
+        filter: &Filter,
+        each: &mut dyn FnMut(Inspected) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        self.readers.inspect(filter, each)
     }
 
     fn head(&self) -> Head {
