@@ -25,3 +25,8 @@ pub fn at(unix_nanos: i128) -> ClientTime {
 pub fn later(time: ClientTime, after: std::time::Duration) -> ClientTime {
     at(time.unix_nanos().saturating_add(i128::try_from(after.as_nanos()).unwrap_or(i128::MAX)))
 }
+
+/// `before` earlier than `time`.
+pub fn earlier(time: ClientTime, before: std::time::Duration) -> ClientTime {
+    at(time.unix_nanos().saturating_sub(i128::try_from(before.as_nanos()).unwrap_or(i128::MAX)))
+}

@@ -12,9 +12,11 @@ use crate::control::{Control, ControlError, SqliteControl};
 use crate::datadir::{DataDir, DataDirError};
 use crate::http::{App, Listeners, serve};
 use crate::identity::Identity;
-use crate::live::{IDLE, OpenProjects};
-use crate::log::{Counters, Counts, Logs, Options, Projects, ProjectsOptions};
+use crate::jobs::{self, Jobs};
+use crate::live::OpenProjects;
+use crate::log::{Counts, Logs, Options, Projects, ProjectsOptions};
 use crate::maintenance::Gate;
+use crate::metrics::Metrics;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -30,8 +32,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MOST_OPEN: usize = 256;
 /// Most projects kept in use; below [`MOST_OPEN`], so that a log can always be opened.
 const MOST_USED: usize = 200;
-/// How often use is written behind and idle projects are closed.
-const TICK: Duration = Duration::from_secs(30);
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +98,6 @@ pub struct Server {
     app: Arc<App>,
     listeners: Listeners,
     socket: Socket,
-    writers: Arc<Counters>,
 }
 
 /// Opens the control store of a data directory.
@@ -117,7 +116,7 @@ impl Server {
         let projects_error = |source| StartError::Projects { path: config.projects.clone(), source };
         std::fs::create_dir_all(&config.projects).map_err(projects_error)?;
         let log = Options::new(clock::system());
-        let writers = Arc::clone(&log.counters);
+        let log_counters = Arc::clone(&log.counters);
         let options = ProjectsOptions { dir: config.projects.clone(), most_open: MOST_OPEN, log };
         let logs: Arc<dyn Logs> = Arc::new(Projects::new(options).map_err(projects_error)?);
         let listen = config.listen;
@@ -126,7 +125,7 @@ impl Server {
         let projects =
             OpenProjects::new(Arc::clone(&logs), config.projects.clone(), clock::system(), MOST_USED);
         let app = Arc::new(App {
-            auth_bucket: Bucket::new(config.auth_limit),
+            auth_bucket: Bucket::new(config.limits.auth),
             dir,
             identity,
             control,
@@ -135,10 +134,13 @@ impl Server {
             schema: Arc::new(TdSchema),
             gate,
             stopping: AtomicBool::new(false),
+            metrics: Metrics::default(),
+            writers: log_counters,
+            jobs: Jobs::default(),
             config,
         });
         let socket = Socket::bind(&app.dir).map_err(|(path, source)| StartError::Socket { path, source })?;
-        Ok(Self { app, listeners, socket, writers })
+        Ok(Self { app, listeners, socket })
     }
 
     /// Where it listens.
@@ -148,16 +150,17 @@ impl Server {
 
     /// Serves until `stop` resolves, answers what was begun, and closes everything. Returns whether all was in time.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<bool> {
-        let Self { app, listeners, socket, writers } = self;
+        let Self { app, listeners, socket } = self;
         let office = Office::of_server(Arc::clone(&app));
         let admin = tokio::spawn(socket.serve(office));
-        let ticking = tokio::spawn(tick(Arc::clone(&app)));
+        let jobs = tokio::spawn(jobs::run(Arc::clone(&app)));
         let in_time = serve(listeners, Arc::clone(&app), stop).await;
-        for task in [admin, ticking] {
+        for task in [admin, jobs] {
             task.abort();
             // Waited for, so that the socket's name is gone before the lock is: a successor binds the same name.
             let _ = task.await;
         }
+        let writers = Arc::clone(&app.writers);
         let closed = tokio::task::spawn_blocking(move || {
             app.projects.close_idle(Duration::ZERO);
             app.logs.close_all();
@@ -166,27 +169,8 @@ impl Server {
             }
         });
         closed.await.map_err(io::Error::other)?;
-        let Counts { commits, pushes, events, checkpoints, failures } = writers.read();
+        let Counts { commits, pushes, events, checkpoints, failures, .. } = writers.read();
         tracing::info!(commits, pushes, events, checkpoints, failures, "logs closed");
         in_time
-    }
-}
-
-/// Writes use behind and closes what is idle.
-async fn tick(app: Arc<App>) {
-    let mut every = tokio::time::interval(TICK);
-    loop {
-        every.tick().await;
-        let app = Arc::clone(&app);
-        let work = tokio::task::spawn_blocking(move || {
-            if let Err(e) = app.control.flush() {
-                tracing::error!(cause = %e, "use of keys could not be written down; it is kept for the next time");
-            }
-            app.projects.close_idle(IDLE);
-            app.logs.close_idle(IDLE);
-        });
-        if let Err(e) = work.await {
-            tracing::error!(cause = %e, "housekeeping failed; it goes on with the next round");
-        }
     }
 }

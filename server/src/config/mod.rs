@@ -5,11 +5,15 @@
 //! server that runs with a setting its operator believes to be another.
 //! Danger: secrets. A [`Kind::Secret`] is never printed; its `_FILE` form is the one we write ourselves (law 15).
 
+mod limits;
 mod networks;
+mod operating;
 mod table;
 mod value;
 
+pub use limits::RateLimits;
 pub use networks::Networks;
+pub use operating::Operating;
 pub use table::{IGNORED, Kind, Standing, VARIABLES, Variable};
 pub use value::parse_duration;
 
@@ -55,6 +59,14 @@ impl std::fmt::Display for Listen {
 }
 
 impl Listen {
+    /// As `SYNC_LISTEN_ADDR` has it.
+    pub fn setting(self) -> String {
+        match self {
+            Self::At(address) => address.to_string(),
+            Self::Everywhere(port) => format!(":{port}"),
+        }
+    }
+
     /// Whether strangers could reach it.
     pub fn is_loopback(self) -> bool {
         matches!(self, Self::At(a) if a.ip().is_loopback())
@@ -68,6 +80,16 @@ pub enum LogFormat {
     Json,
     /// For a person.
     Text,
+}
+
+impl LogFormat {
+    /// As `SYNC_LOG_FORMAT` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Text => "text",
+        }
+    }
 }
 
 /// A server's settings.
@@ -89,12 +111,14 @@ pub struct Config {
     pub log_format: LogFormat,
     /// `debug`, `info`, `warn` or `error`.
     pub log_level: String,
-    /// Sign-in attempts per minute and client.
-    pub auth_limit: usize,
+    /// Calls per minute.
+    pub limits: RateLimits,
     /// Proxies that are believed.
     pub trusted_proxies: Networks,
     /// Whether strangers may make an account.
     pub allow_signup: bool,
+    /// What is kept how long, and who may look.
+    pub operating: Operating,
     /// Settings that were given but govern nothing yet, and names on the ignore list: to be logged.
     pub notes: Vec<String>,
 }
@@ -159,11 +183,12 @@ impl Config {
             base_url_given: given("SYNC_BASE_URL").is_some(),
             log_format: if text("SYNC_LOG_FORMAT") == "text" { LogFormat::Text } else { LogFormat::Json },
             log_level: text("SYNC_LOG_LEVEL"),
-            auth_limit: text("SYNC_RATE_LIMIT_AUTH").parse().map_err(|_| bad("SYNC_RATE_LIMIT_AUTH"))?,
+            limits: RateLimits::read(text)?,
             trusted_proxies: Networks::parse(&text("SYNC_TRUSTED_PROXIES"))
                 .ok_or_else(|| bad("SYNC_TRUSTED_PROXIES"))?,
             allow_signup: value::parse_flag(&text("SYNC_ALLOW_SIGNUP"))
                 .ok_or_else(|| bad("SYNC_ALLOW_SIGNUP"))?,
+            operating: Operating::read(text)?,
             server_db,
             notes,
         })
@@ -256,7 +281,8 @@ mod tests {
         assert!(!c.allow_signup);
         assert_eq!(c.data_dir(), PathBuf::from("./data"));
         assert_eq!(c.projects, PathBuf::from("./data/projects"));
-        assert_eq!((c.auth_limit, c.shutdown_timeout), (10, Duration::from_secs(30)));
+        assert_eq!(c.limits, RateLimits { auth: 10, push: 60, pull: 120, other: 300 });
+        assert_eq!(c.shutdown_timeout, Duration::from_secs(30));
     }
 
     #[test]

@@ -122,9 +122,19 @@ pub const VARIABLES: &[Variable] = &[
     not_yet("SYNC_RATE_LIMIT_PUSH", Kind::Count, Some("60"), "pushes per minute, key and project"),
     not_yet("SYNC_RATE_LIMIT_PULL", Kind::Count, Some("120"), "pulls per minute, key and project"),
     not_yet("SYNC_RATE_LIMIT_OTHER", Kind::Count, Some("300"), "other calls per minute and key"),
-    not_yet("SYNC_AUTH_EVENT_RETENTION", Kind::Duration, Some("90d"), "how long sign-in events are kept"),
-    not_yet("SYNC_RATE_LIMIT_EVENT_RETENTION", Kind::Duration, Some("30d"), "how long refusals are kept"),
-    not_yet("SYNC_CORS_ALLOWED_ORIGINS", Kind::Text, None, "origins of an admin web page"),
+    active("SYNC_AUTH_EVENT_RETENTION", Kind::Duration, Some("90d"), "how long sign-in events are kept"),
+    active(
+        "SYNC_RATE_LIMIT_EVENT_RETENTION",
+        Kind::Duration,
+        Some("30d"),
+        "how long refusals by a limit are kept",
+    ),
+    active(
+        "SYNC_CORS_ALLOWED_ORIGINS",
+        Kind::Text,
+        None,
+        "origins whose pages may call the admin routes from a browser, separated by commas; `*` means all",
+    ),
     not_yet(
         "SYNC_EMAIL_PROVIDER",
         Kind::OneOf(&["log", "memory", "cloudflare"]),

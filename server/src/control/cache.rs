@@ -57,6 +57,19 @@ impl Control {
         tokio::task::spawn_blocking(move || question(&*store)).await.unwrap_or(Err(ControlError::Abandoned))
     }
 
+    /// [`Control::ask`] for admins, who also see what is not written down yet (DESIGN 5).
+    pub async fn seen<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&dyn ControlStore) -> Result<T, ControlError> + Send + 'static,
+    ) -> Result<T, ControlError> {
+        let control = self.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            control.flush()?;
+            question(&*control.store)
+        });
+        asked.await.unwrap_or(Err(ControlError::Abandoned))
+    }
+
     /// Changes the store and ends the memory's generation, whatever came of it.
     pub async fn change<T: Send + 'static>(
         &self,

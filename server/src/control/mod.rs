@@ -6,11 +6,16 @@
 //! Danger: a cache that outlives a revocation. Entries belong to a generation that every change ends.
 
 mod cache;
+mod oversight;
 mod slug;
 mod sqlite;
 mod usage;
 
 pub use cache::Control;
+pub use oversight::{
+    AuthEventSeen, CursorSeen, Keep, Oversight, Page, ProjectSeen, Records, RefusalSeen, Slice, Totals,
+    UserSeen,
+};
 pub use slug::slug_stem;
 pub use sqlite::{SCHEMA, SqliteControl};
 pub use usage::Usage;
@@ -248,7 +253,7 @@ pub struct Audit {
 /// Users, keys, projects, members, enrolments.
 ///
 /// Every method is one transaction: it happened completely and is on disk, or not at all. Methods block.
-pub trait ControlStore: Send + Sync {
+pub trait ControlStore: Oversight + Send + Sync {
     /// Answers if the store can be read.
     fn ping(&self) -> Result<(), ControlError>;
 

@@ -5,8 +5,9 @@
 //! Danger: the query string is never logged; it may hold what a person typed.
 
 use crate::http::App;
-use crate::http::answer::{plain, with_type};
+use crate::http::answer::{no_content, plain, with_type};
 use crate::http::body::Inbox;
+use crate::http::cors;
 use crate::http::error::{ApiError, Internal};
 use crate::secret;
 use axum::body::Body;
@@ -27,7 +28,15 @@ pub async fn every_request(State(app): State<Arc<App>>, request: Request, next: 
     let begun = Instant::now();
     let id = secret::bytes::<16>().map_or_else(|_| "unknown".into(), |bytes| secret::hex(&bytes));
     let (method, path) = (request.method().clone(), request.uri().path().to_string());
-    let mut response = inside(request, next).await;
+    let origin =
+        cors::allowed(&app.config.operating.cors_origins, &request).filter(|_| clean_path(&path) == path);
+    let mut response = match origin {
+        Some(_) if method == Method::OPTIONS => no_content(),
+        _ => inside(request, next).await,
+    };
+    if let Some(origin) = origin {
+        cors::allow(&mut response, origin);
+    }
     let headers = response.headers_mut();
     // Hex is always a header value.
     if let Ok(value) = HeaderValue::from_str(&id) {
@@ -41,7 +50,9 @@ pub async fn every_request(State(app): State<Arc<App>>, request: Request, next: 
     if response.status() == StatusCode::METHOD_NOT_ALLOWED {
         spell_allow(&mut response);
     }
-    let (status, dur) = (response.status().as_u16(), format!("{:?}", begun.elapsed()));
+    let (status, took) = (response.status().as_u16(), begun.elapsed());
+    app.metrics.answered(&path, status, took);
+    let dur = format!("{took:?}");
     match response.extensions().get::<Internal>() {
         Some(Internal(cause)) => tracing::error!(rid = id, %method, path, status, dur, cause, "req"),
         None => tracing::info!(rid = id, %method, path, status, dur, "req"),
@@ -77,7 +88,8 @@ async fn inside(request: Request, next: Next) -> Response {
 /// A redirect to the path without `//`, `.` and `..` segments, before anything else is looked at.
 fn cleaned(request: &Request) -> Option<Response> {
     let path = request.uri().path();
-    let clean = clean_path(path);
+    // The admin routes are a subtree of their own there, and its root has a slash.
+    let clean = if path == "/v1/admin" { "/v1/admin/".into() } else { clean_path(path) };
     if request.method() == Method::CONNECT || clean == path || !path.starts_with('/') {
         return None;
     }

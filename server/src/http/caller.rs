@@ -1,16 +1,24 @@
 //! Who calls a `/v1/projects*` route, checked in the order of the protocol (1.2): key, scope, membership.
 
-use crate::auth::{Principal, Role, bearer, impersonation_gate, project_role, project_scope};
+use crate::auth::{Principal, Role, bearer, client_ip, impersonation_gate, project_role, project_scope};
 use crate::http::App;
 use crate::http::error::ApiError;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header::AUTHORIZATION};
+use axum::http::{HeaderMap, StatusCode, header::AUTHORIZATION};
+use std::net::IpAddr;
 use std::sync::Arc;
 use td_engine::id::ProjectId;
 
 /// A caller with a good key whose scopes admit project routes.
 pub struct Caller(pub Principal);
+
+/// From where a request came, behind trusted proxies too (W22).
+pub fn client_behind(app: &App, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    let hops = headers.get_all("x-forwarded-for").iter();
+    let hops: Vec<String> = hops.map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned()).collect();
+    client_ip(peer, hops.into_iter(), &app.config.trusted_proxies)
+}
 
 impl FromRequestParts<Arc<App>> for Caller {
     type Rejection = ApiError;

@@ -3,11 +3,12 @@
 //! Danger: the secret in the link is a password. Only its hash is stored, it is limited per client address, and the
 //! page never sees it: it stands in the fragment.
 
-use crate::auth::{Scopes, client_ip};
+use crate::auth::Scopes;
 use crate::clock::later;
 use crate::control::{NewKey, Redeemed};
 use crate::http::answer::{json, with_type};
 use crate::http::body::{Inbox, read_object};
+use crate::http::caller::client_behind;
 use crate::http::error::ApiError;
 use crate::http::{App, Peer};
 use crate::secret;
@@ -29,10 +30,7 @@ pub async fn enroll(
     headers: HeaderMap,
     inbox: Inbox,
 ) -> Result<Response, ApiError> {
-    let forwarded = headers.get_all("x-forwarded-for").iter();
-    let forwarded: Vec<String> =
-        forwarded.map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned()).collect();
-    let client = client_ip(peer, forwarded.into_iter(), &app.config.trusted_proxies);
+    let client = client_behind(&app, peer, &headers);
     app.auth_bucket.hit(client, Instant::now()).map_err(ApiError::rate_limited)?;
     let (secret, name) =
         read_object(&inbox, |f| Ok((f.text_or_empty("secret")?, f.text_or_empty("device_name")?))).await?;

@@ -6,15 +6,18 @@
 //! Adding a route: a line in [`ROUTES`], a handler that takes [`caller::Caller`] first if it needs a key, a refusal for
 //! every bad input, and a row in `server/tests/refusals.rs`.
 
+mod admin;
 mod answer;
 mod around;
 mod body;
 mod caller;
+mod cors;
 mod enroll;
 mod error;
 mod health;
 mod json;
 mod members;
+mod metrics;
 mod projects;
 mod pull;
 mod push;
@@ -31,12 +34,14 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::datadir::DataDir;
 use crate::identity::Identity;
+use crate::jobs::Jobs;
 use crate::live::OpenProjects;
-use crate::log::Logs;
+use crate::log::{Counters, Logs};
 use crate::maintenance::Gate;
+use crate::metrics::Metrics;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, patch, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,6 +69,12 @@ pub struct App {
     pub auth_bucket: Bucket<IpAddr>,
     /// Set once, when a stop begins.
     pub stopping: AtomicBool,
+    /// What is counted about requests.
+    pub metrics: Metrics,
+    /// What the writers of all logs count.
+    pub writers: Arc<Counters>,
+    /// How the work went that nobody asked for.
+    pub jobs: Jobs,
 }
 
 impl App {
@@ -101,6 +112,10 @@ const fn route(
 pub const ROUTES: &[Route] = &[
     route("/healthz", "GET", "the process answers", || get(health::healthz)),
     route("/readyz", "GET", "clients should be sent here, or why not", || get(health::readyz)),
+    route("/metricz", "GET", "a few counters; on this machine or for an admin", || get(metrics::metricz)),
+    route("/metrics", "GET", "numbers for Prometheus; on this machine or for an admin", || {
+        get(metrics::metrics)
+    }),
     route("/version", "GET", "which program, schemas, epoch", || get(health::version)),
     route("/connect", "GET", "page behind an enrolment link", || get(enroll::page)),
     route("/v1/identity", "GET", "proof of the server's key", || get(health::identity)),
@@ -121,6 +136,34 @@ pub const ROUTES: &[Route] = &[
     route("/v1/projects/{id}/sync/pull", "GET", "events from the log", || get(pull::pull)),
     route("/v1/projects/{id}/sync/status", "GET", "head and count of the log", || get(status::status)),
     route("/v1/projects/{id}/sync/digest", "GET", "hash of the project's state", || get(status::digest)),
+    route("/v1/admin/server/overview", "GET", "admin: health, counters, totals", || get(admin::overview)),
+    route("/v1/admin/server/config", "GET", "admin: settings", || get(admin::config)),
+    route("/v1/admin/server/rate-limit-violations", "GET", "admin: calls that a limit refused", || {
+        get(admin::violations)
+    }),
+    route("/v1/admin/users", "GET", "admin: accounts", || get(admin::users)),
+    route("/v1/admin/users/{id}", "GET", "admin: one account", || get(admin::user)),
+    route("/v1/admin/users/{id}/keys", "GET", "admin: an account's keys", || get(admin::keys)),
+    route("/v1/admin/users/{id}/keys/{key}", "DELETE", "admin: take a key away", || {
+        delete(admin::revoke_key)
+    }),
+    route("/v1/admin/auth/events", "GET", "admin: what happened around signing in", || {
+        get(admin::auth_events)
+    }),
+    route("/v1/admin/projects", "GET", "admin: all projects", || get(admin::projects)),
+    route("/v1/admin/projects/{id}", "GET", "admin: one project", || get(admin::project)),
+    route("/v1/admin/projects/{id}/members", "GET", "admin: a project's members", || get(admin::members)),
+    route("/v1/admin/projects/{id}/sync/status", "GET", "admin: head and count of a log", || {
+        get(admin::status)
+    }),
+    route("/v1/admin/projects/{id}/sync/cursors", "GET", "admin: how far a project's clients are", || {
+        get(admin::cursors)
+    }),
+    route("/v1/admin/projects/{id}/events", "GET", "admin: a log by what its events are", || {
+        get(admin::events)
+    }),
+    route("/v1/admin/projects/{id}/events/{server_seq}", "GET", "admin: one event", || get(admin::event)),
+    route("/v1/admin/entity-types", "GET", "admin: kinds of entities", || get(admin::entity_types)),
 ];
 
 /// The whole service.

@@ -44,6 +44,7 @@ pub async fn pull(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let project = caller.in_project(&app, &id, Role::Reader).await?;
+    app.metrics.pulled();
     let (query, client) = parse(&Query::parse(query.as_deref().unwrap_or_default()))?;
     let open = app.projects.open(&project).await?;
     let (first, page) = oneshot::channel();

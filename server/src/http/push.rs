@@ -52,6 +52,7 @@ pub async fn push(
             app.control.audit(moved(&caller.0, &project, &device, &session, *action, *seq));
         }
     }
+    app.metrics.stored(outcomes.iter().filter(|o| matches!(o, Outcome::Accepted { .. })).count());
     Ok(json(StatusCode::OK, &answer(&ids, &outcomes)))
 }
 

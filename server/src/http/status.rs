@@ -7,10 +7,11 @@ use crate::http::App;
 use crate::http::answer::json;
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
+use crate::log::Head;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -26,11 +27,16 @@ pub async fn status(
 ) -> Result<Response, ApiError> {
     let project = caller.in_project(&app, &id, Role::Reader).await?;
     let head = app.projects.open(&project).await?.log.head();
+    Ok(json(StatusCode::OK, &shown(head)))
+}
+
+/// A head as it is told.
+pub fn shown(head: Head) -> Value {
     let mut body = json!({"event_count": head.count, "last_server_seq": head.seq});
     if let Some(time) = head.last_time.filter(|_| head.count > 0) {
         body["last_event_time"] = time.rfc3339s_utc().into();
     }
-    Ok(json(StatusCode::OK, &body))
+    body
 }
 
 /// GET `…/sync/digest`

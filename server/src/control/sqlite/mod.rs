@@ -7,6 +7,7 @@
 
 mod keys;
 mod members;
+mod oversight;
 mod projects;
 mod users;
 

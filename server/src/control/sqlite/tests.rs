@@ -1,6 +1,7 @@
 use super::*;
 use crate::auth::Scopes;
 use crate::clock::{at, later};
+use crate::control::{Keep, Oversight};
 use crate::secret;
 use std::time::Duration;
 
@@ -159,4 +160,39 @@ fn a_file_of_another_schema_is_refused_and_left_alone() {
     drop(raw);
     let err = SqliteControl::open(&path, &data).err().expect("refused");
     assert!(matches!(err, ControlError::Schema { ref found, .. } if found == "7"), "{err}");
+}
+
+#[test]
+fn what_is_older_than_it_is_kept_goes_and_the_rest_stays() {
+    let w = world();
+    let owner = user(&w, "a@test.local");
+    w.store.create_project("p_1", "P", "", &owner.id, noon()).expect("make");
+    let day = |n: u32| later(noon(), Duration::from_secs(86_400) * n);
+    for n in 0..4 {
+        w.store
+            .write(|tx| {
+                tx.execute(
+                    "INSERT INTO auth_events (auth_request_id, email, event_type, created_at) VALUES ('', ?1, 'x', ?2)",
+                    rusqlite::params![n, day(n).sql_utc()],
+                )?;
+                tx.execute(
+                    "INSERT INTO rate_limit_events (endpoint_class, created_at) VALUES ('push', ?1)",
+                    [day(n).sql_utc()],
+                )?;
+                tx.execute(
+                    "INSERT INTO sync_cursors (project_id, client_id, last_sync_at) VALUES ('p_1', ?1, ?2)",
+                    rusqlite::params![n, stamp(day(n))],
+                )?;
+                Ok(())
+            })
+            .expect("rows");
+    }
+    let keep = Keep { auth_events: day(1), refusals: day(2), cursors: day(3) };
+    assert_eq!(w.store.forget(&keep).expect("forget"), 1 + 2 + 3);
+    assert_eq!(w.store.forget(&keep).expect("again"), 0);
+    let left =
+        |sql: &str| w.store.read(|c| Ok(c.query_row(sql, [], |row| row.get::<_, i64>(0))?)).expect("count");
+    assert_eq!(left("SELECT count(*) FROM auth_events"), 3);
+    assert_eq!(left("SELECT count(*) FROM rate_limit_events"), 2);
+    assert_eq!(left("SELECT count(*) FROM sync_cursors"), 1);
 }

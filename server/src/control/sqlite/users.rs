@@ -8,7 +8,7 @@ use td_engine::time::ClientTime;
 
 const COLUMNS: &str = "SELECT id, email, is_admin, created_at FROM users";
 
-fn user(row: &Row<'_>) -> rusqlite::Result<User> {
+pub(super) fn user(row: &Row<'_>) -> rusqlite::Result<User> {
     Ok(User {
         id: row.get("id")?,
         email: row.get("email")?,

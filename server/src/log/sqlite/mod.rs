@@ -14,6 +14,7 @@ mod writer;
 mod tests;
 
 use super::{Clock, CommitGate, EventLog, Filter, Head, Inspected, LogError, ReadQuery, Ticket};
+use crate::metrics::Histogram;
 use reader::Readers;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -93,13 +94,35 @@ impl Options {
 }
 
 /// What the writers of a server did since it started.
-#[derive(Default)]
 pub struct Counters {
     commits: AtomicU64,
     pushes: AtomicU64,
     events: AtomicU64,
     checkpoints: AtomicU64,
     failures: AtomicU64,
+    waiting: AtomicU64,
+    /// Pushes per commit.
+    pub groups: Histogram,
+    /// Microseconds per commit.
+    pub durations: Histogram,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            commits: zero(),
+            pushes: zero(),
+            events: zero(),
+            checkpoints: zero(),
+            failures: zero(),
+            waiting: zero(),
+            groups: Histogram::new(&[1, 2, 4, 8, 16, 32, 64, 128, 256]),
+            durations: Histogram::new(&[
+                500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 1_000_000,
+            ]),
+        }
+    }
 }
 
 /// A reading of [`Counters`]. Pushes per commit is the size of a group. With [`Durability::Full`] each commit is one
@@ -116,6 +139,8 @@ pub struct Counts {
     pub checkpoints: u64,
     /// Groups that the storage failed.
     pub failures: u64,
+    /// Pushes that wait for a commit now, or are in one.
+    pub waiting: u64,
 }
 
 impl Counters {
@@ -128,6 +153,7 @@ impl Counters {
             events: get(&self.events),
             checkpoints: get(&self.checkpoints),
             failures: get(&self.failures),
+            waiting: get(&self.waiting),
         }
     }
 }
@@ -138,6 +164,7 @@ pub struct SqliteLog {
     writer: Mutex<Option<JoinHandle<()>>>,
     head: watch::Receiver<Head>,
     readers: Readers,
+    counters: Arc<Counters>,
 }
 
 impl SqliteLog {
@@ -151,13 +178,14 @@ impl SqliteLog {
         let path: Arc<PathBuf> = Arc::new(path.to_owned());
         let readers = Readers::new(path.clone(), options.vfs.clone());
         let (head_in, head) = watch::channel(Head::default());
+        let counters = Arc::clone(&options.counters);
         let writer = Writer::open(path, options, head_in)?;
         let (queue, jobs) = std::sync::mpsc::sync_channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("log-writer".into())
             .spawn(move || writer.run(&jobs))
             .map_err(|e| LogError::Storage(format!("no thread for the writer: {e}")))?;
-        Ok(Self { queue: RwLock::new(Ok(queue)), writer: Mutex::new(Some(thread)), head, readers })
+        Ok(Self { queue: RwLock::new(Ok(queue)), writer: Mutex::new(Some(thread)), head, readers, counters })
     }
 
     /// Refuses further pushes and reads with `why`, lets the writer commit and answer what is queued, and closes the
@@ -180,7 +208,7 @@ impl EventLog for SqliteLog {
         let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
         let refused = match queue.as_ref() {
             Err(why) => Some((reply, why.clone())),
-            Ok(queue) => match queue.try_send(Job::new(push, reply)) {
+            Ok(queue) => match queue.try_send(Job::new(push, reply, &self.counters)) {
                 Ok(()) => None,
                 Err(TrySendError::Full(job)) => {
                     Some((job.reply, LogError::Busy { retry_after: Duration::from_secs(1) }))

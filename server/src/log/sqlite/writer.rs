@@ -5,7 +5,7 @@
 //! Danger: a failed commit may be in the page cache though the disk never got it, and no later fsync will write it.
 //! Whoever opens the WAL from scratch would find it there and take it for a fact, see [`Writer::renew`].
 
-use super::{CheckpointPolicy, Options, file, reader};
+use super::{CheckpointPolicy, Counters, Options, file, reader};
 use crate::log::place::{Placed, Rows, Taken, oversize, place};
 use crate::log::{Head, LogError, Outcome, stamp};
 use rusqlite::{
@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Instant;
 use td_engine::event::{NewEvent, Push};
 use td_engine::id::{ActionId, DeviceId, Seq};
 use td_engine::payload::Payload;
@@ -37,13 +38,25 @@ type Answer = Result<Vec<Outcome>, LogError>;
 pub(super) struct Job {
     push: Push,
     bytes: usize,
+    _waiting: Waiting,
     pub(super) reply: oneshot::Sender<Answer>,
 }
 
 impl Job {
-    pub(super) fn new(push: Push, reply: oneshot::Sender<Answer>) -> Self {
+    pub(super) fn new(push: Push, reply: oneshot::Sender<Answer>, counters: &Arc<Counters>) -> Self {
         let size = |e: &NewEvent| e.entity_id.len() + e.payload.as_ref().map_or(0, |p| p.as_str().len());
-        Self { bytes: push.events.iter().map(size).sum(), push, reply }
+        count(&counters.waiting, 1);
+        let _waiting = Waiting(Arc::clone(counters));
+        Self { bytes: push.events.iter().map(size).sum(), push, _waiting, reply }
+    }
+}
+
+/// Counts as a waiting push until it is dropped: answered or refused.
+struct Waiting(Arc<Counters>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -109,12 +122,15 @@ impl Writer {
 
     fn serve(&mut self, group: Vec<Job>) {
         let ready = if self.broken { self.renew() } else { Ok(()) };
-        let before = *self.head.borrow();
+        let (before, begun) = (*self.head.borrow(), Instant::now());
         let committed = ready.and_then(|()| commit(&self.conn, &group, before, &self.options));
         match committed {
             Ok((answers, head)) => {
                 count(&self.options.counters.commits, 1);
                 count(&self.options.counters.pushes, answers.len() as u64);
+                self.options.counters.groups.add(answers.len() as u64);
+                let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.options.counters.durations.add(took);
                 count(&self.options.counters.events, (head.count - before.count).unsigned_abs());
                 self.behind = true;
                 self.head.send_replace(head);
