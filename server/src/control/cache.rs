@@ -7,6 +7,7 @@ use super::{Audit, ControlError, ControlStore, Membership, Usage};
 use crate::auth::Principal;
 use crate::log::Clock;
 use crate::log::Head;
+use crate::logging::blocking;
 use crate::secret;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -54,7 +55,7 @@ impl Control {
         question: impl FnOnce(&dyn ControlStore) -> Result<T, ControlError> + Send + 'static,
     ) -> Result<T, ControlError> {
         let store = Arc::clone(&self.store);
-        tokio::task::spawn_blocking(move || question(&*store)).await.unwrap_or(Err(ControlError::Abandoned))
+        blocking(move || question(&*store)).await.unwrap_or(Err(ControlError::Abandoned))
     }
 
     /// [`Control::ask`] for admins, who also see what is not written down yet (DESIGN 5).
@@ -63,7 +64,7 @@ impl Control {
         question: impl FnOnce(&dyn ControlStore) -> Result<T, ControlError> + Send + 'static,
     ) -> Result<T, ControlError> {
         let control = self.clone();
-        let asked = tokio::task::spawn_blocking(move || {
+        let asked = blocking(move || {
             control.flush()?;
             question(&*control.store)
         });
@@ -76,7 +77,7 @@ impl Control {
         change: impl FnOnce(&dyn ControlStore, ClientTime) -> Result<T, ControlError> + Send + 'static,
     ) -> Result<T, ControlError> {
         let (control, now) = (self.clone(), self.now());
-        let done = tokio::task::spawn_blocking(move || control.change_now(|store| change(store, now)));
+        let done = blocking(move || control.change_now(|store| change(store, now)));
         done.await.unwrap_or(Err(ControlError::Abandoned))
     }
 

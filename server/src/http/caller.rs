@@ -3,6 +3,7 @@
 use crate::auth::{Principal, Role, bearer, client_ip, impersonation_gate, project_role, project_scope};
 use crate::http::App;
 use crate::http::error::ApiError;
+use crate::logging::Trail;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header::AUTHORIZATION};
@@ -29,6 +30,7 @@ impl FromRequestParts<Arc<App>> for Caller {
         let principal = found.ok_or_else(|| {
             ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "invalid or expired api key")
         })?;
+        Trail::user(&principal.user_id);
         impersonation_gate(&principal, parts.method.as_str(), parts.uri.path())?;
         project_scope(&principal)?;
         Ok(Self(principal))
@@ -59,7 +61,10 @@ impl Caller {
         project_role(id, found.map(|m| m.role), need)?;
         // `project_role` refuses where there is no membership, and there is none without a project id.
         match (project, found) {
-            (Some(project), Some(found)) => Ok(Admitted { project, deleted: found.deleted }),
+            (Some(project), Some(found)) => {
+                Trail::project(project.as_str());
+                Ok(Admitted { project, deleted: found.deleted })
+            }
             _ => Err(not_found()),
         }
     }

@@ -10,6 +10,7 @@ use crate::http::caller::client_behind;
 use crate::http::error::ApiError;
 use crate::http::{App, Peer};
 use crate::log::Counts;
+use crate::logging::blocking;
 use crate::metrics::{Page, content_type};
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
@@ -53,7 +54,7 @@ pub async fn metricz(State(app): State<Arc<App>>, _: Insider) -> Response {
 
 /// GET `/metrics`
 pub async fn metrics(State(app): State<Arc<App>>, _: Insider) -> Result<Response, ApiError> {
-    let text = tokio::task::spawn_blocking(move || text(&app)).await;
+    let text = blocking(move || text(&app)).await;
     let text = text.map_err(|e| ApiError::internal("failed to read metrics", e))?;
     Ok(with_type(StatusCode::OK, content_type(), text))
 }

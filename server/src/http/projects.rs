@@ -10,6 +10,7 @@ use crate::http::answer::{json, no_content};
 use crate::http::body::{Inbox, read_object};
 use crate::http::caller::{Caller, not_found};
 use crate::http::error::ApiError;
+use crate::logging::{Trail, blocking};
 use crate::secret;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -41,18 +42,21 @@ pub async fn create(State(app): State<Arc<App>>, caller: Caller, inbox: Inbox) -
     let id = secret::id("p_").map_err(|e| ApiError::internal(FAILED, e))?;
     let id = ProjectId::parse(&id).map_err(|e| ApiError::internal(FAILED, e))?;
     let (logs, new) = (Arc::clone(&app.logs), id.clone());
-    let made = tokio::task::spawn_blocking(move || logs.create(&new).map(drop)).await;
+    let made = blocking(move || logs.create(&new).map(drop)).await;
     made.map_err(|e| ApiError::internal("failed to initialize project database", e))?
         .map_err(|e| ApiError::internal("failed to initialize project database", e))?;
     let (row, owner) = (id.clone(), caller.0.user_id.clone());
     let stored =
         app.control.change(move |s, now| s.create_project(row.as_str(), &name, &description, &owner, now));
     match stored.await {
-        Ok(project) => Ok(json(StatusCode::CREATED, &shown(&project))),
+        Ok(project) => {
+            Trail::project(&project.id);
+            Ok(json(StatusCode::CREATED, &shown(&project)))
+        }
         Err(e) => {
             let logs = Arc::clone(&app.logs);
             // The failure that is reported is the first one; a log that stays behind is without effect.
-            let _ = tokio::task::spawn_blocking(move || logs.delete(&id)).await;
+            let _ = blocking(move || logs.delete(&id)).await;
             Err(ApiError::internal(FAILED, e))
         }
     }

@@ -14,6 +14,7 @@ use crate::http::query::Query;
 use crate::http::stream::{Sender, channel};
 use crate::live::OpenProject;
 use crate::log::ReadQuery;
+use crate::logging::blocking;
 use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
@@ -23,7 +24,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 use td_engine::event::LogEvent;
-use td_engine::id::{DeviceId, ProjectId, Seq};
+use td_engine::id::{DeviceId, Seq};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -49,7 +50,7 @@ pub async fn pull(
     let open = app.projects.open(&project).await?;
     let (first, page) = oneshot::channel();
     let handle = Handle::current();
-    tokio::task::spawn_blocking(move || {
+    blocking(move || {
         let mut page = Page::new(query, first, handle);
         let result = page.read(&open);
         let last = page.last;
@@ -57,14 +58,10 @@ pub async fn pull(
         if let Some(client) = client.filter(|_| last > Seq(0)) {
             app.control.saw_cursor(project.as_str(), &client, last);
         }
-        mark_project(&project, last);
+        tracing::debug!(last = last.0, "pulled");
     });
     let body = page.await.map_err(|e| ApiError::internal("failed to query events", e))??;
     Ok(with_type(StatusCode::OK, JSON, body))
-}
-
-fn mark_project(project: &ProjectId, last: Seq) {
-    tracing::debug!(pid = %project, last = last.0, "pulled");
 }
 
 /// The page that is asked for, and the client whose cursor moves.

@@ -8,6 +8,7 @@ use crate::http::answer::json;
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::log::Head;
+use crate::logging::blocking;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -47,7 +48,7 @@ pub async fn digest(
 ) -> Result<Response, ApiError> {
     let project = caller.in_project(&app, &id, Role::Reader).await?;
     let open = app.projects.open(&project).await?;
-    let work = tokio::task::spawn_blocking(move || open.digest());
+    let work = blocking(move || open.digest());
     let digest = match timeout(CATCH_UP, work).await {
         Err(_) => {
             return Err(ApiError::unavailable("the live view is still catching up", Duration::from_secs(2)));

@@ -8,6 +8,7 @@ use crate::http::answer::json;
 use crate::http::error::ApiError;
 use crate::http::query::Query;
 use crate::log::{Filter, Inspected};
+use crate::logging::blocking;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -30,7 +31,7 @@ fn shown(row: &Inspected) -> Result<Value, serde_json::Error> {
 /// The matching events, and whether more follow.
 async fn find(app: &App, project: &ProjectId, filter: Filter) -> Result<(Vec<Inspected>, bool), ApiError> {
     let open = app.projects.open(project).await.map_err(ApiError::admin_log)?;
-    let found = tokio::task::spawn_blocking(move || {
+    let found = blocking(move || {
         let (mut rows, mut bytes, mut more) = (Vec::new(), 0, false);
         // One more than asked for tells whether more follow.
         let wider = Filter { limit: filter.limit + 1, ..filter.clone() };

@@ -17,6 +17,7 @@ pub use users::{auth_events, keys, revoke_key, user, users};
 use crate::auth::{Principal, admin_gate, bearer, impersonation_gate};
 use crate::http::App;
 use crate::http::error::ApiError;
+use crate::logging::Trail;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header::AUTHORIZATION};
@@ -62,6 +63,7 @@ impl<S: Scope> FromRequestParts<Arc<App>> for Admin<S> {
         let principal = found.ok_or_else(|| {
             ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "invalid or expired api key")
         })?;
+        Trail::user(&principal.user_id);
         impersonation_gate(&principal, parts.method.as_str(), parts.uri.path())?;
         admin_gate(&principal, S::NAME)?;
         Ok(Self(principal, PhantomData))

@@ -9,6 +9,7 @@ use crate::http::error::ApiError;
 use crate::http::query::Query;
 use crate::http::status;
 use crate::log::Head;
+use crate::logging::Trail;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -40,7 +41,9 @@ pub(super) async fn known(app: &App, id: &str) -> Result<(ProjectId, ProjectSeen
     let asked = project.clone();
     let found = app.control.seen(move |s| s.project_seen(asked.as_str())).await;
     let found = found.map_err(|e| ApiError::admin("failed to get project", e))?;
-    Ok((project, found.ok_or_else(|| not_found("project not found"))?))
+    let found = found.ok_or_else(|| not_found("project not found"))?;
+    Trail::project(project.as_str());
+    Ok((project, found))
 }
 
 /// GET `…/projects`
