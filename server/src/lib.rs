@@ -18,6 +18,7 @@ pub mod log;
 pub mod logging;
 pub mod maintenance;
 pub mod metrics;
+pub mod openapi;
 pub mod secret;
 pub mod server;
 pub mod snapshot;

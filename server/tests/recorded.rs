@@ -8,6 +8,7 @@ mod support;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use support::Server;
+use support::schema::Description;
 use support::wire::{Answer, Ask};
 
 /// Exchanges with routes that come with a later issue: first and last number.
@@ -89,12 +90,16 @@ fn play(name: &str, recording: &str) {
     let header: Value = serde_json::from_str(recording.lines().next().expect("a header")).expect("json");
     let server = server_for(&header);
     let mut holes = people(&server, &header);
+    let (description, mut undescribed) = (Description::of_this_program(), Vec::new());
     let mut wrong = Vec::new();
     for (n, line) in recording.lines().enumerate().skip(1) {
         let exchange: Value = serde_json::from_str(line).expect("a recorded line");
         let answer = holes.ask(&exchange["request"]).map(|ask| server.ask(&ask));
         let found = match answer {
-            Ok(answer) => holes.differences(&exchange, &answer),
+            Ok(answer) => {
+                undescribed.extend(description.differences(&exchange["request"], &answer));
+                holes.differences(&exchange, &answer)
+            }
             Err(hole) => vec![format!("cannot be sent: nothing gave {hole}")],
         };
         let later = LATER.iter().any(|(file, from, to, _)| *file == name && (*from..=*to).contains(&n));
@@ -103,6 +108,7 @@ fn play(name: &str, recording: &str) {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(undescribed.is_empty(), "not as the OpenAPI document says:\n{}", undescribed.join("\n"));
 }
 
 /// Values that the server chose.

@@ -4,7 +4,7 @@
 //! reference does. One file per family of routes, with its header; the routes are listed in [`ROUTES`] and nowhere else.
 //! Invariant: no handler opens a database or names a table.
 //! Adding a route: a line in [`ROUTES`], a handler that takes [`caller::Caller`] first if it needs a key, a refusal for
-//! every bad input, and a row in `server/tests/refusals.rs`.
+//! every bad input, a row in `server/tests/refusals.rs`, and an operation in `openapi/`.
 
 mod admin;
 mod answer;
@@ -117,6 +117,7 @@ pub const ROUTES: &[Route] = &[
         get(metrics::metrics)
     }),
     route("/version", "GET", "which program, schemas, epoch", || get(health::version)),
+    route("/openapi.json", "GET", "these routes as an OpenAPI document", || get(health::openapi)),
     route("/connect", "GET", "page behind an enrolment link", || get(enroll::page)),
     route("/v1/identity", "GET", "proof of the server's key", || get(health::identity)),
     route("/v1/enroll", "POST", "enrolment link for an API key", || post(enroll::enroll)),
