@@ -9,7 +9,7 @@ use crate::device::{DeviceFile, DevicePath};
 use crate::http::ServerUrl;
 use crate::place::{TODOS, git_top};
 use crate::store::{Device, Store, StoreError, value};
-use crate::sync::{Gate, Sync, SyncError};
+use crate::sync::{Gate, Resynced, Sync, SyncError, resync};
 use crate::transport::Transport;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -117,6 +117,30 @@ impl Project {
             self.update(|file| file.epoch = seen).map_err(StoreError::from)?;
         }
         result
+    }
+
+    /// Rebuilds the rows from the server's log ([`resync`]). Returns also where the former state is kept.
+    pub fn resync<T: Transport>(&mut self, transport: T) -> Result<(Resynced, PathBuf), SyncError> {
+        let todos = self.base.join(TODOS);
+        let kept = self.keep_former(&todos)?;
+        let gate = self.gate();
+        let done = resync(&mut self.store, transport, &gate, &todos.join("td-sync.resync.db"));
+        if done.is_err() {
+            // Nothing changed, so the copy is of no use. One that cannot be removed harms nobody.
+            let _ = std::fs::remove_file(&kept);
+        }
+        let done = done?;
+        let epoch = done.epoch.clone();
+        self.update(|file| file.epoch = epoch).map_err(StoreError::from)?;
+        Ok((done, kept))
+    }
+
+    /// A copy of the database under the first free name.
+    fn keep_former(&self, todos: &Path) -> Result<PathBuf, StoreError> {
+        let name = |n: u32| todos.join(format!("issues.db.before-resync-{n}"));
+        let path = (1..).map(name).find(|p| !p.exists()).unwrap_or_else(|| name(0));
+        self.store.db().copy_to(&path)?;
+        Ok(path)
     }
 
     fn update(&mut self, change: impl FnOnce(&mut DeviceFile)) -> Result<(), ConfigError> {

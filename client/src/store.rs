@@ -148,6 +148,11 @@ impl Store {
         &mut self.db
     }
 
+    /// The project's `db.lock`.
+    pub(crate) fn lock_path(&self) -> Option<&std::path::Path> {
+        self.lock.as_deref()
+    }
+
     /// Who acts.
     pub fn device(&self) -> &Device {
         &self.device

@@ -82,6 +82,9 @@ pub trait Schema: Send + Sync {
     fn action(&self, word: &str) -> Action;
     /// Removes what must not leave the device (or be stored): `None` keeps the bytes as pushed.
     fn scrub(&self, entity: &EntityType, payload: &Payload) -> Option<Payload>;
+    /// What a live stream calls an event of this type and action (server-protocol 4.7) when watchers can follow it by
+    /// its entity alone; `None` tells them to load everything again.
+    fn announcement(&self, entity: &str, action: &str) -> Option<&'static str>;
 }
 
 /// The schema of `td` projects.
@@ -163,6 +166,14 @@ impl Schema for TdSchema {
     fn scrub(&self, entity: &EntityType, payload: &Payload) -> Option<Payload> {
         (entity.as_str() == "work_sessions").then(|| payload.without_keys(&WORK_SESSION_LOCAL)).flatten()
     }
+
+    fn announcement(&self, entity: &str, action: &str) -> Option<&'static str> {
+        match (entity, Action::from_stored(action)?) {
+            ("issues", Action::Delete | Action::SoftDelete) => Some("issue.deleted"),
+            ("issues", _) => Some("issue.upserted"),
+            _ => None,
+        }
+    }
 }
 
 /// The wire action of a verb in a device's own action log (client-engine 2.2): as [`Schema::action`], but a local
@@ -191,6 +202,14 @@ mod tests {
         }
         assert_eq!(TdSchema.entity_type("widgets"), None);
         assert_eq!(TdSchema.entity_type(""), None);
+    }
+
+    #[test]
+    fn a_stream_names_changes_of_issues_and_asks_for_a_reload_otherwise() {
+        assert_eq!(TdSchema.announcement("issues", "restore"), Some("issue.upserted"));
+        assert_eq!(TdSchema.announcement("issues", "soft_delete"), Some("issue.deleted"));
+        assert_eq!(TdSchema.announcement("comments", "create"), None);
+        assert_eq!(TdSchema.announcement("issues", "explode"), None);
     }
 
     #[test]

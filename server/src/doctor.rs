@@ -4,6 +4,7 @@
 
 use crate::admin::Request;
 use crate::config::{Config, ConfigError};
+use crate::identity::Identity;
 use crate::{admin, datadir, disk, identity};
 use rusqlite::{Connection, OpenFlags};
 use std::os::unix::fs::PermissionsExt;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use td_doctor::{Check, Finding, Remedy, Verdict};
 use td_engine::id::Epoch;
+use zeroize::Zeroizing;
 
 /// Below this the disk is a failure, below ten times this a warning.
 const LEAST_FREE: u64 = 100 * 1024 * 1024;
@@ -112,7 +114,12 @@ fn identity(config: &Config) -> Verdict {
         Ok(meta) if meta.permissions().mode() & 0o077 != 0 => {
             fail("others may read the server's key", format!("chmod 600 {}", quoted(&path)))
         }
-        Ok(_) => Verdict::Ok("private".into()),
+        Ok(_) => match std::fs::read(&path).map(|text| Identity::parse(&Zeroizing::new(text))) {
+            // What a person compares before they trust a new key (`td resync`).
+            Ok(Some(key)) => Verdict::Ok(format!("fingerprint {}", key.fingerprint())),
+            Ok(None) => fail("identity.key is damaged: not 32 bytes in base64", "td-sync backup check DIR"),
+            Err(e) => fail(format!("identity.key cannot be read: {e}"), "td-sync backup check DIR"),
+        },
     }
 }
 

@@ -32,10 +32,14 @@ impl Identity {
                 text
             }
         };
-        let seed = STANDARD.decode(text.trim_ascii()).ok().map(Zeroizing::new);
-        let seed: Option<[u8; 32]> = seed.and_then(|s| s.as_slice().try_into().ok());
-        seed.map(|s| Self(SigningKey::from_bytes(&s)))
-            .ok_or_else(|| DataDirError::Damaged { path, why: "not 32 bytes in base64".into() })
+        Self::parse(&text).ok_or_else(|| DataDirError::Damaged { path, why: "not 32 bytes in base64".into() })
+    }
+
+    /// From the content of the file.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let seed = STANDARD.decode(text.trim_ascii()).ok().map(Zeroizing::new)?;
+        let seed: [u8; 32] = seed.as_slice().try_into().ok()?;
+        Some(Self(SigningKey::from_bytes(&seed)))
     }
 
     /// The public key in base64.

@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod http;
 pub mod identity;
 pub mod jobs;
+pub mod limit;
 pub mod live;
 pub mod log;
 pub mod logging;

@@ -5,14 +5,15 @@
 //! Danger: an order that closes the control store's write-behind before the last request was answered.
 
 use crate::admin::{Office, Socket};
-use crate::auth::Bucket;
 use crate::clock;
 use crate::config::{Config, Listen};
 use crate::control::{Control, ControlError, SqliteControl};
 use crate::datadir::{DataDir, DataDirError};
-use crate::http::{App, Listeners, serve};
+use crate::disk::Room;
+use crate::http::{App, Listeners, Streams, serve};
 use crate::identity::Identity;
 use crate::jobs::{self, Jobs};
+use crate::limit::Limits;
 use crate::live::OpenProjects;
 use crate::log::{Counts, Logs, Options, Projects, ProjectsOptions};
 use crate::maintenance::Gate;
@@ -22,9 +23,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use td_engine::taxonomy::TdSchema;
+use tokio::sync::watch;
 
 /// How long a start waits for a predecessor that is still closing.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -125,7 +126,9 @@ impl Server {
         let projects =
             OpenProjects::new(Arc::clone(&logs), config.projects.clone(), clock::system(), MOST_USED);
         let app = Arc::new(App {
-            auth_bucket: Bucket::new(config.limits.auth),
+            limits: Limits::new(&config.limits),
+            streams: Streams::new(config.streams_per_key),
+            room: Room::new(dir.path().to_owned(), config.disk_floor),
             dir,
             identity,
             control,
@@ -133,7 +136,7 @@ impl Server {
             projects,
             schema: Arc::new(TdSchema),
             gate,
-            stopping: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
             metrics: Metrics::default(),
             writers: log_counters,
             jobs: Jobs::default(),

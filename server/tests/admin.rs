@@ -346,3 +346,25 @@ fn the_numbers_follow_what_happens() {
         assert!(known, "a line without its family: {line}");
     }
 }
+
+#[test]
+fn a_refused_call_is_listed_at_once_with_key_and_address() {
+    let server = Server::with(&[("SYNC_RATE_LIMIT_PUSH", "1")]);
+    let root = root_key(&server, ALL);
+    let project = server.project(&root, "P");
+    let statuses = [1, 2].map(|n| server.ask(&support::push(&project, &[n]).key(&root)).status);
+    assert_eq!(statuses, [200, 429]);
+    let listed = get(&server, &root, "/v1/admin/server/rate-limit-violations?ip=127.0.0.1").json();
+    let one = &listed["data"][0];
+    assert_eq!((&one["EndpointClass"], &one["IP"]), (&json!("push"), &json!("127.0.0.1")), "{listed}");
+    let key = one["KeyID"].as_str().expect("a key");
+    let count = |query: String| {
+        let path = format!("/v1/admin/server/rate-limit-violations?{query}");
+        get(&server, &root, &path).json()["data"].as_array().expect("data").len()
+    };
+    assert_eq!(
+        (count(format!("key_id={key}")), count("key_id=ak_0".into()), count("ip=10.0.0.1".into())),
+        (1, 0, 0)
+    );
+    assert_eq!(count(format!("to={}", "2020-01-01")), 0);
+}

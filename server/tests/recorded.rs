@@ -44,6 +44,11 @@ fn the_recorded_admin_routes_match() {
     play("08-admin", include_str!("recorded/08-admin.jsonl"));
 }
 
+#[test]
+fn the_recorded_limits_match() {
+    play("10-rate-limits", include_str!("recorded/10-rate-limits.jsonl"));
+}
+
 const ADMIN_SCOPES: &str =
     "sync,admin:read:server,admin:read:projects,admin:read:events,admin:read:snapshots,admin:write:users";
 

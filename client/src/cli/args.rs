@@ -79,6 +79,12 @@ pub enum Verb {
     Auth(Auth),
     /// Send and receive changes.
     Sync(Sync),
+    /// Rebuild this project from the server's log; changes that were not sent yet are kept.
+    Resync {
+        /// Fingerprint of the server's new key, as its operator tells it, if the server was set up anew.
+        #[arg(long, value_name = "FINGERPRINT")]
+        accept_key: Option<String>,
+    },
     /// Projects on the server.
     #[command(subcommand, visible_alias = "sp")]
     SyncProject(SyncProject),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use td_client::ambient::{Ambient, System};
 use td_client::config::{Choice, GoFiles, Logins, Overrides, Secret, choose};
 use td_client::http::Server;
-use td_client::identity;
+use td_client::identity::{self, IdentityError};
 use td_client::place;
 use td_client::project::Project;
 use td_client::session::{SessionKey, agent_of_process, explicit_agent, worktree_root};
@@ -95,6 +95,15 @@ impl Around {
 
     /// A server that is the one we know, with a key. Asks it for its identity first.
     pub fn server(&self, project: Option<&Project>) -> Result<(Server, Choice), Failure> {
+        self.server_or(project, |_, other| Err(self.out.identity(&other)))
+    }
+
+    /// As [`Around::server`]; `stranger` is asked about a server that shows another key than the known one.
+    pub fn server_or(
+        &self,
+        project: Option<&Project>,
+        stranger: impl FnOnce(&Choice, IdentityError) -> Result<(), Failure>,
+    ) -> Result<(Server, Choice), Failure> {
         let not_logged_in = |message: &str| Failure {
             code: "not_logged_in".into(),
             message: message.into(),
@@ -113,8 +122,11 @@ impl Around {
         let ca = choice.login.as_ref().and_then(|l| l.ca_file.as_deref());
         let server = Server::new(choice.url.clone(), ca, None).map_err(|e| self.out.transport(&e))?;
         if let Some(pinned) = choice.login.as_ref().and_then(|l| l.public_key.as_deref()) {
-            identity::expect(&server, &*self.ambient, &identity::fingerprint(pinned))
-                .map_err(|e| self.out.identity(&e))?;
+            match identity::expect(&server, &*self.ambient, &identity::fingerprint(pinned)) {
+                Ok(_) => {}
+                Err(other @ IdentityError::Other { .. }) => stranger(&choice, other)?,
+                Err(e) => return Err(self.out.identity(&e)),
+            }
         }
         Ok((server.with_key(key), choice))
     }

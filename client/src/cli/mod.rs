@@ -3,6 +3,7 @@
 mod args;
 mod around;
 mod out;
+mod resync;
 mod server;
 mod tracker;
 
@@ -33,13 +34,17 @@ pub fn main() -> u8 {
     let done = match cli.verb {
         Verb::Version => version(&out),
         Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command().name(name), name, &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command().name(name), name, &mut script);
+            out::print(String::from_utf8_lossy(&script).trim_end());
             Ok(0)
         }
-        Verb::Man => clap_mangen::Man::new(Cli::command().name(name))
-            .render(&mut std::io::stdout())
-            .map(|()| 0)
-            .map_err(|e| out.usage(e.to_string(), None)),
+        Verb::Man => {
+            let mut page = Vec::new();
+            let drawn = clap_mangen::Man::new(Cli::command().name(name)).render(&mut page);
+            out::print(String::from_utf8_lossy(&page).trim_end());
+            drawn.map(|()| 0).map_err(|e| out.usage(e.to_string(), None))
+        }
         _ => Around::look(&cli, out.clone()).and_then(|around| run(&around, cli.verb)),
     };
     match done {
@@ -63,6 +68,7 @@ fn run(around: &Around, verb: Verb) -> Result<u8, Failure> {
         Verb::Connect { link, device_name, ca_file } => server::connect(around, link, device_name, ca_file),
         Verb::Auth(verb) => server::auth(around, &verb),
         Verb::Sync(args) => server::sync(around, &args),
+        Verb::Resync { accept_key } => resync::resync(around, accept_key.as_deref()),
         Verb::SyncProject(verb) => server::sync_project(around, verb),
         Verb::Doctor { only } => return doctor(around, &only),
         Verb::Version | Verb::Completions { .. } | Verb::Man => Ok(()),

@@ -49,6 +49,11 @@ impl Out {
         eprintln!("Warning: {}", text.as_ref());
     }
 
+    /// What happened besides what was asked for.
+    pub fn note(&self, text: impl AsRef<str>) {
+        eprintln!("{}", text.as_ref());
+    }
+
     /// Says what went wrong; the exit code.
     pub fn fail(&self, failure: &Failure) -> u8 {
         if self.json {
@@ -152,7 +157,7 @@ impl Out {
 }
 
 /// One answer to standard output. A reader that went away (`td show … | head`) has seen what it wanted.
-fn print(text: &str) {
+pub fn print(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 

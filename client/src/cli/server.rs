@@ -145,7 +145,7 @@ pub fn sync(around: &Around, args: &SyncArgs) -> Result<(), Failure> {
 }
 
 /// A missing link is told before a missing login: it is nearer.
-fn require_link(around: &Around, project: &mut Project) -> Result<(), Failure> {
+pub fn require_link(around: &Around, project: &mut Project) -> Result<(), Failure> {
     let status = Status::local(&mut project.store, None).map_err(|e| around.out.sync(&e))?;
     if status.linked { Ok(()) } else { Err(around.out.sync(&SyncError::NotLinked)) }
 }

@@ -110,7 +110,22 @@ pub fn update(around: &Around, args: &Update) -> Result<(), Failure> {
 }
 
 pub fn close(around: &Around, ids: &[String], reason: Option<&str>) -> Result<(), Failure> {
-    each(around, "CLOSED", ids, |project, id| project.store.close_issue(id, reason))
+    let mut followed = Vec::new();
+    each(around, "CLOSED", ids, |project, id| {
+        let closed = project.store.close_issue(id, reason)?;
+        followed.extend(closed.followed);
+        Ok(closed.issue)
+    })?;
+    // To standard error, so that JSON stays one value.
+    for issue in followed {
+        let what = if issue.status == "closed" {
+            "closed too, all its children are"
+        } else {
+            "is not blocked any more"
+        };
+        around.out.note(format!("{} {what}: {}", issue.id, one_line(&issue.title)));
+    }
+    Ok(())
 }
 
 pub fn delete(around: &Around, ids: &[String]) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ mod gate;
 mod link;
 mod pull;
 mod push;
+mod resync;
 mod status;
 mod watch;
 
@@ -16,6 +17,7 @@ pub use gate::{Gate, Pause};
 pub use link::{Linked, link, unlink};
 pub use pull::Pulled;
 pub use push::{MAX_BATCH, Pushed};
+pub use resync::{Resynced, resync};
 pub use status::{DigestAt, Rejected, Status};
 pub use watch::Cancel;
 

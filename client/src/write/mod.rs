@@ -4,10 +4,11 @@
 //! Invariant: the event that is applied is read back from the action row, so what is sent later is what was applied.
 //! Danger: an event that has no effect must not exist: it is rolled back and refused.
 
+mod cascade;
 pub mod issue;
 mod verbs;
 
-pub use verbs::{Comment, IssuePatch, LogLine, NewIssue};
+pub use verbs::{Closed, Comment, IssuePatch, LogLine, NewIssue};
 
 use crate::pending;
 use crate::store::{StoreError, Tx};

@@ -3,7 +3,7 @@
 //! Invariant: every write of an issue moves `updated_at` forward (client-engine 2.1), also when the clock does not.
 
 use super::issue::{Issue, POINTS, PRIORITIES, STATUSES, TYPES};
-use super::{Change, WriteError};
+use super::{Change, WriteError, cascade};
 use crate::store::{Store, Tx};
 use rusqlite::Connection;
 use serde::Serialize;
@@ -58,6 +58,15 @@ pub struct IssuePatch {
     pub status: Option<String>,
     /// `updated_at` as the caller read it: refuse if the issue changed since.
     pub loaded: Option<String>,
+}
+
+/// What closing an issue did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// The issue.
+    pub issue: Issue,
+    /// Epics that closed with it and issues that are not blocked any more, as they are now.
+    pub followed: Vec<Issue>,
 }
 
 /// A comment.
@@ -166,8 +175,9 @@ impl Store {
         })
     }
 
-    /// Closes an issue and logs it. Closing a closed one again is refused, as the second writer saw something else.
-    pub fn close_issue(&mut self, id: &str, reason: Option<&str>) -> Result<Issue, WriteError> {
+    /// Closes an issue and logs it, with what follows from it. Closing a closed one again is refused, as the second
+    /// writer saw something else.
+    pub fn close_issue(&mut self, id: &str, reason: Option<&str>) -> Result<Closed, WriteError> {
         let message = reason.map_or_else(|| "Closed".to_string(), |r| format!("Closed: {r}"));
         let tx = self.begin()?;
         let before = load(&tx, id)?;
@@ -185,8 +195,9 @@ impl Store {
         after.closed_by_session = tx.device().session.to_string();
         tx.record(&Change::update("close", "issue", &after.id, half(&before), half(&after)))?;
         log(&tx, &after.id, &message)?;
+        let followed = cascade::follow(&tx, &after)?;
         tx.commit()?;
-        Ok(after)
+        Ok(Closed { issue: after, followed })
     }
 
     /// Deletes an issue, restorably. Published as an update of two fields (client-engine 11.2).
@@ -315,7 +326,7 @@ fn issues(conn: &Connection) -> rusqlite::Result<Vec<Issue>> {
     ask.query_map([], Issue::from_row)?.collect()
 }
 
-fn log(tx: &Tx<'_>, issue_id: &str, message: &str) -> Result<(), WriteError> {
+pub(super) fn log(tx: &Tx<'_>, issue_id: &str, message: &str) -> Result<(), WriteError> {
     let line = LogLine {
         id: tx.fresh_id("lg-", 8),
         issue_id: issue_id.into(),
@@ -329,7 +340,7 @@ fn log(tx: &Tx<'_>, issue_id: &str, message: &str) -> Result<(), WriteError> {
 }
 
 /// `now`, or one nanosecond after `previous` if the clock stands still or went back.
-fn later_than(previous: &str, now: ClientTime) -> String {
+pub(super) fn later_than(previous: &str, now: ClientTime) -> String {
     let floor = ClientTime::parse_stored(previous).map_or(i128::MIN, |p| p.unix_nanos() + 1);
     ClientTime::from_unix_nanos(now.unix_nanos().max(floor)).unwrap_or(now).fixed_utc()
 }
@@ -345,7 +356,7 @@ fn free_issue_id(tx: &Tx<'_>) -> Result<String, WriteError> {
     Err(WriteError::NoEffect("failed to generate unique issue ID after 3 attempts".into()))
 }
 
-fn half(row: &impl Serialize) -> Value {
+pub(super) fn half(row: &impl Serialize) -> Value {
     // The rows above are strings, numbers and lists of them: nothing that JSON could refuse.
     serde_json::to_value(row).unwrap_or_else(|_| json!({}))
 }

@@ -64,6 +64,13 @@ impl FakeServer {
         db
     }
 
+    /// The log as an older copy had it.
+    pub fn put_back(&self, events: Vec<LogEvent>) {
+        let kept: Vec<Seq> = events.iter().map(|e| e.seq).collect();
+        self.keys.borrow_mut().retain(|_, (seq, _)| kept.contains(seq));
+        *self.events.borrow_mut() = events;
+    }
+
     fn request(&self) -> Result<(), TransportError> {
         if self.cable.get() == Cable::Cut { Err(offline()) } else { Ok(()) }
     }

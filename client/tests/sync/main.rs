@@ -3,6 +3,7 @@
 mod door;
 mod fake;
 mod online;
+mod resync;
 
 use fake::{Cable, FakeServer, PROJECT};
 use proptest::prelude::*;
@@ -348,6 +349,63 @@ fn a_bad_row_of_go_is_recorded_and_stops_no_other() {
 }
 
 #[test]
+fn closing_the_last_child_closes_its_epics_and_frees_what_waited_for_them() {
+    let (dir, other, server) = (temp(), temp(), FakeServer::new(1000));
+    let (mut a, mut b) = (linked(dir.path(), 1), linked(other.path(), 2));
+    let epic = |title: &str, parent: &str| NewIssue {
+        kind: Some("epic".into()),
+        parent_id: parent.into(),
+        ..titled(title)
+    };
+    let top = a.store.create_issue(epic("the whole garden", "")).expect("create");
+    let bed = a.store.create_issue(epic("the vegetable bed", &top.id)).expect("create");
+    let child = |title: &str| NewIssue { parent_id: bed.id.clone(), ..titled(title) };
+    let (dig, sow) = (
+        a.store.create_issue(child("dig it over")).expect("create"),
+        a.store.create_issue(child("sow the beans")).expect("create"),
+    );
+    let eat = a.store.create_issue(titled("eat the beans")).expect("create");
+    let blocked = IssuePatch { status: Some("blocked".into()), ..IssuePatch::default() };
+    a.store.update_issue(&eat.id, blocked).expect("block");
+    for (n, on) in [&sow.id, &bed.id].into_iter().enumerate() {
+        let id = format!("dep_{n:016x}");
+        let row = serde_json::json!({"id": id, "issue_id": eat.id, "depends_on_id": on, "relation_type": "depends_on"});
+        let tx = a.store.begin().expect("tx");
+        tx.record(&Change {
+            verb: "add_dependency".into(),
+            ..Change::create("issue_dependencies", &id, row)
+        })
+        .expect("depends");
+        tx.commit().expect("commit");
+    }
+    assert_eq!(a.store.close_issue(&dig.id, None).expect("close").followed, []);
+    let closed = a.store.close_issue(&sow.id, Some("sown")).expect("close");
+    let followed: Vec<_> = closed.followed.iter().map(|i| (i.id.as_str(), i.status.as_str())).collect();
+    assert_eq!(
+        followed,
+        [(bed.id.as_str(), "closed"), (top.id.as_str(), "closed"), (eat.id.as_str(), "open")]
+    );
+    assert!(closed.followed[0].closed_by_session.is_empty() && closed.followed[0].closed_at.is_some());
+    let said = |id: &str| a.store.log_lines(id).expect("log").pop().expect("a line").message;
+    assert_eq!(said(&top.id), "Auto-cascaded to closed (all children complete)");
+    assert_eq!(said(&eat.id), format!("Auto-unblocked (dependency {} closed)", sow.id));
+    round(&mut a, &server).expect("sync");
+    round(&mut b, &server).expect("sync");
+    assert_eq!(rows(&a), rows(&b));
+}
+
+#[test]
+fn an_issue_that_is_its_own_parent_can_be_closed() {
+    let dir = temp();
+    let mut a = new_project(dir.path(), 1);
+    let epic =
+        a.store.create_issue(NewIssue { kind: Some("epic".into()), ..titled("a knot") }).expect("create");
+    let knot = IssuePatch { parent_id: Some(epic.id.clone()), ..IssuePatch::default() };
+    a.store.update_issue(&epic.id, knot).expect("knot");
+    assert_eq!(a.store.close_issue(&epic.id, None).expect("close").followed, []);
+}
+
+#[test]
 fn a_restored_server_is_refused_before_anything_is_sent() {
     let (dir, server) = (temp(), FakeServer::new(1000));
     let epoch = |c: char| Epoch::parse(&c.to_string().repeat(32)).expect("epoch");
@@ -498,7 +556,7 @@ fn a_payload_of_ours_is_the_engines_shape_of_the_row() {
         ..titled("compared with the row")
     };
     let id = a.store.create_issue(new).expect("create").id;
-    let closed = a.store.close_issue(&id, None).expect("close");
+    let closed = a.store.close_issue(&id, None).expect("close").issue;
     let table = a.store.db().catalog().synced("issues").expect("table");
     let columns: Vec<_> = table.columns.iter().map(|c| c.name.as_str()).collect();
     let sql = format!("SELECT {} FROM issues WHERE id = ?1", columns.join(", "));

@@ -163,7 +163,9 @@ impl ApplyError {
         match self.code() {
             "db_busy" => "another program is writing to the project; run the command again when it is done",
             "disk_full" => "free some space and run the command again; nothing was half-written",
-            "db_damaged" => "restore the project from a copy, or run `td resync` to fetch it again",
+            "db_damaged" => {
+                "restore the project from a copy, or move its database away and join again: `td init`, `td sync-project join`, `td sync`"
+            }
             _ => {
                 "see who owns the project folder and whether its disk is healthy, then run the command again"
             }

@@ -106,6 +106,21 @@ impl ProjectDb {
         done
     }
 
+    /// A copy of everything at `path`, where there must be nothing yet. On disk when it returns.
+    pub fn copy_to(&self, path: &std::path::Path) -> rusqlite::Result<()> {
+        let mut copy = Connection::open(path)?;
+        // On a file that nobody else knows a commit per step would only cost time.
+        copy.pragma_update(None, "synchronous", "full")?;
+        whole(&self.conn, &mut copy)
+    }
+
+    /// Becomes a copy of `source`, in one transaction: whoever opens this database sees all of the old or all of the
+    /// new content, also after a crash.
+    pub fn become_copy_of(&mut self, source: &Self) -> rusqlite::Result<()> {
+        self.conn.flush_prepared_statement_cache();
+        whole(&source.conn, &mut self.conn)
+    }
+
     fn reset_without_keys(&mut self) -> rusqlite::Result<()> {
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for table in self.catalog.tables.iter().filter(|t| t.synced && t.name != "boards") {
@@ -128,6 +143,16 @@ impl ProjectDb {
         set_meta(&tx, "rules", &RULES.to_string())?;
         set_meta(&tx, "cursor", "0")?;
         tx.commit()
+    }
+}
+
+/// All pages in one step, which SQLite's backup makes one transaction of the destination.
+fn whole(from: &Connection, to: &mut Connection) -> rusqlite::Result<()> {
+    use rusqlite::backup::{Backup, StepResult};
+    match Backup::new(from, to)?.step(-1)? {
+        StepResult::Done => Ok(()),
+        // Somebody else holds one of the two: nothing was copied.
+        _ => Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None)),
     }
 }
 

@@ -4,10 +4,8 @@
 //! Invariant: a revocation is effective at the next request: caches are valid for one generation of the control store.
 //! Danger: the sentences here are wire contract; clients match on some of them.
 
-mod bucket;
 mod client_ip;
 
-pub use bucket::Bucket;
 pub use client_ip::client_ip;
 
 use std::fmt;

@@ -113,6 +113,10 @@ pub struct Config {
     pub log_level: String,
     /// Calls per minute.
     pub limits: RateLimits,
+    /// Live streams and waiting pulls that one key may hold open.
+    pub streams_per_key: usize,
+    /// Free bytes below which no more events are taken.
+    pub disk_floor: u64,
     /// Proxies that are believed.
     pub trusted_proxies: Networks,
     /// Whether strangers may make an account.
@@ -184,6 +188,8 @@ impl Config {
             log_format: if text("SYNC_LOG_FORMAT") == "text" { LogFormat::Text } else { LogFormat::Json },
             log_level: text("SYNC_LOG_LEVEL"),
             limits: RateLimits::read(text)?,
+            streams_per_key: limits::count(text, "SYNC_STREAMS_PER_KEY")?,
+            disk_floor: limits::count(text, "SYNC_DISK_FLOOR_MIB")? as u64 * 1024 * 1024,
             trusted_proxies: Networks::parse(&text("SYNC_TRUSTED_PROXIES"))
                 .ok_or_else(|| bad("SYNC_TRUSTED_PROXIES"))?,
             allow_signup: value::parse_flag(&text("SYNC_ALLOW_SIGNUP"))
@@ -282,7 +288,7 @@ mod tests {
         assert_eq!(c.data_dir(), PathBuf::from("./data"));
         assert_eq!(c.projects, PathBuf::from("./data/projects"));
         assert_eq!(c.limits, RateLimits { auth: 10, push: 60, pull: 120, other: 300 });
-        assert_eq!(c.shutdown_timeout, Duration::from_secs(30));
+        assert_eq!((c.shutdown_timeout, c.disk_floor), (Duration::from_secs(30), 256 << 20));
     }
 
     #[test]

@@ -3,12 +3,11 @@
 //! Invariant: an answer read from the store enters the memory only if no change ended the generation meanwhile, so a
 //! revocation is effective at the next request.
 
-use super::{Audit, ControlError, ControlStore, Membership, Usage};
+use super::{Audit, ControlError, ControlStore, Membership, Refused, Usage};
 use crate::auth::Principal;
 use crate::log::Clock;
 use crate::log::Head;
 use crate::logging::blocking;
-use crate::secret;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use td_engine::id::Seq;
@@ -97,21 +96,19 @@ impl Control {
         &*self.store
     }
 
-    /// Who holds this token; expired and unknown are the same.
-    pub async fn principal(&self, token: &[u8]) -> Result<Option<Principal>, ControlError> {
-        // Any text is looked up, so bytes that are no UTF-8 are simply the hash of an unknown key.
-        let hash = secret::hash(&String::from_utf8_lossy(token));
+    /// Who holds the token with this hash; expired and unknown are the same.
+    pub async fn holder(&self, hash: &str) -> Result<Option<Principal>, ControlError> {
         let (generation, known) = {
             let memory = lock(&self.memory);
-            (memory.generation, memory.principals.get(&hash).cloned())
+            (memory.generation, memory.principals.get(hash).cloned())
         };
         let principal = match known {
             Some(principal) => principal,
             None => {
-                let key = hash.clone();
+                let key = hash.to_string();
                 let Some(found) = self.ask(move |s| s.principal(&key)).await? else { return Ok(None) };
                 self.remember(generation, |m| {
-                    m.principals.insert(hash, found.clone());
+                    m.principals.insert(hash.to_string(), found.clone());
                 });
                 found
             }
@@ -168,6 +165,11 @@ impl Control {
     /// Remembers something for the audit table.
     pub fn audit(&self, record: Audit) {
         lock(&self.usage).audit.push(record);
+    }
+
+    /// Remembers a call that a limit refused.
+    pub fn refused(&self, refused: Refused) {
+        lock(&self.usage).refused(refused);
     }
 
     /// Writes behind what was remembered. Blocks. What cannot be written is kept for the next time.

@@ -18,7 +18,7 @@ pub use oversight::{
 };
 pub use slug::slug_stem;
 pub use sqlite::{SCHEMA, SqliteControl};
-pub use usage::Usage;
+pub use usage::{Refused, Usage};
 
 use crate::auth::{Principal, Role, Scopes};
 use crate::secret;

@@ -12,6 +12,21 @@ use td_engine::time::ClientTime;
 const LONGEST_CLIENT: usize = 256;
 /// Most cursors remembered between two writes.
 const MOST_CURSORS: usize = 10_000;
+/// Most refusals remembered between two writes; a flood must not become one of rows.
+const MOST_REFUSALS: usize = 1_000;
+
+/// A call that a limit refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Whose key; `None` before a sign-in.
+    pub key_id: Option<String>,
+    /// From where.
+    pub client: String,
+    /// `auth`, `push`, `pull` or `other`.
+    pub class: &'static str,
+    /// When.
+    pub at: ClientTime,
+}
 
 /// What happened since the last write.
 #[derive(Debug, Default)]
@@ -24,6 +39,8 @@ pub struct Usage {
     pub counts: HashMap<String, (i64, Option<ClientTime>)>,
     /// Audit records, in order.
     pub audit: Vec<Audit>,
+    /// Refused calls, in order.
+    pub refused: Vec<Refused>,
 }
 
 impl Usage {
@@ -36,9 +53,17 @@ impl Usage {
         *at = seq.max(*at);
     }
 
+    /// Remembers a refusal, if there are not too many already.
+    pub fn refused(&mut self, refused: Refused) {
+        if self.refused.len() < MOST_REFUSALS {
+            self.refused.push(refused);
+        }
+    }
+
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.cursors.is_empty() && self.counts.is_empty() && self.audit.is_empty()
+        let Self { keys, cursors, counts, audit, refused } = self;
+        keys.is_empty() && cursors.is_empty() && counts.is_empty() && audit.is_empty() && refused.is_empty()
     }
 
     /// Takes back what could not be written; newer entries win.
@@ -53,5 +78,7 @@ impl Usage {
             self.counts.entry(k).or_insert(v);
         }
         self.audit.splice(0..0, older.audit);
+        self.refused.splice(0..0, older.refused);
+        self.refused.truncate(MOST_REFUSALS);
     }
 }

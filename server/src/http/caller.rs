@@ -1,24 +1,54 @@
-//! Who calls a `/v1/projects*` route, checked in the order of the protocol (1.2): key, scope, membership.
+//! Who calls a `/v1/projects*` route, checked in the order of the protocol (1.2): key, scope, membership, limit.
 
 use crate::auth::{Principal, Role, bearer, client_ip, impersonation_gate, project_role, project_scope};
-use crate::http::App;
+use crate::control::Refused;
 use crate::http::error::ApiError;
+use crate::http::{App, Peer};
+use crate::limit::Class;
 use crate::logging::Trail;
+use crate::secret;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header::AUTHORIZATION};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use td_engine::id::ProjectId;
 
 /// A caller with a good key whose scopes admit project routes.
-pub struct Caller(pub Principal);
+pub struct Caller(pub Principal, Call);
+
+/// What this call counts as, from where it came, and by which key it can be asked again whether it still holds.
+pub struct Call {
+    class: Class,
+    client: IpAddr,
+    key_hash: String,
+}
 
 /// From where a request came, behind trusted proxies too (W22).
+pub fn client_of(app: &App, parts: &Parts) -> IpAddr {
+    // The listener puts the peer there for every connection.
+    let peer = parts.extensions.get::<Peer>().map_or(Ipv4Addr::UNSPECIFIED.into(), |p| p.0);
+    client_behind(app, peer, &parts.headers)
+}
+
+/// As [`client_of`], from the pieces.
 pub fn client_behind(app: &App, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     let hops = headers.get_all("x-forwarded-for").iter();
     let hops: Vec<String> = hops.map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned()).collect();
     client_ip(peer, hops.into_iter(), &app.config.trusted_proxies)
+}
+
+/// Counts a call by somebody without a key.
+pub fn stranger(app: &App, class: Class, client: IpAddr) -> Result<(), ApiError> {
+    app.limits.stranger(class, client).map_err(|wait| {
+        app.control.refused(Refused {
+            key_id: None,
+            client: client.to_string(),
+            class: class.as_str(),
+            at: app.control.now(),
+        });
+        ApiError::rate_limited(wait)
+    })
 }
 
 impl FromRequestParts<Arc<App>> for Caller {
@@ -26,14 +56,23 @@ impl FromRequestParts<Arc<App>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let token = bearer(parts.headers.get(AUTHORIZATION).map(|v| v.as_bytes()))?;
-        let found = app.control.principal(token).await.map_err(ApiError::control("failed to verify key"))?;
+        // Any text is looked up, so bytes that are no UTF-8 are simply the hash of an unknown key.
+        let key_hash = secret::hash(&String::from_utf8_lossy(token));
+        let found = app.control.holder(&key_hash).await.map_err(ApiError::control("failed to verify key"))?;
         let principal = found.ok_or_else(|| {
             ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "invalid or expired api key")
         })?;
         Trail::user(&principal.user_id);
-        impersonation_gate(&principal, parts.method.as_str(), parts.uri.path())?;
+        let path = parts.uri.path();
+        impersonation_gate(&principal, parts.method.as_str(), path)?;
         project_scope(&principal)?;
-        Ok(Self(principal))
+        let call = Call { class: Class::of_path(path), client: client_of(app, parts), key_hash };
+        let caller = Self(principal, call);
+        if !path.starts_with("/v1/projects/") {
+            // Routes about one project count when the role is known.
+            caller.count(app, None)?;
+        }
+        Ok(caller)
     }
 }
 
@@ -59,6 +98,7 @@ impl Caller {
             None => None,
         };
         project_role(id, found.map(|m| m.role), need)?;
+        self.count(app, project.as_ref())?;
         // `project_role` refuses where there is no membership, and there is none without a project id.
         match (project, found) {
             (Some(project), Some(found)) => {
@@ -73,6 +113,28 @@ impl Caller {
     pub async fn in_project(&self, app: &App, id: &str, need: Role) -> Result<ProjectId, ApiError> {
         let admitted = self.admitted(app, id, need).await?;
         if admitted.deleted { Err(not_found()) } else { Ok(admitted.project) }
+    }
+}
+
+impl Caller {
+    fn count(&self, app: &App, project: Option<&ProjectId>) -> Result<(), ApiError> {
+        let Call { class, client, .. } = &self.1;
+        app.limits.key(*class, &self.0, project).map_err(|wait| {
+            app.control.refused(Refused {
+                key_id: Some(self.0.key_id.clone()),
+                client: client.to_string(),
+                class: class.as_str(),
+                at: app.control.now(),
+            });
+            ApiError::rate_limited(wait)
+        })
+    }
+
+    /// Whether key and membership still stand; asked again and again by what stays open.
+    pub async fn still_reads(&self, app: &App, project: &ProjectId) -> bool {
+        let known = app.control.holder(&self.1.key_hash).await;
+        let member = app.control.membership(project.as_str(), &self.0.user_id).await;
+        matches!((known, member), (Ok(Some(_)), Ok(Some(m))) if !m.deleted)
     }
 }
 

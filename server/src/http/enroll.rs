@@ -8,16 +8,17 @@ use crate::clock::later;
 use crate::control::{NewKey, Redeemed};
 use crate::http::answer::{json, with_type};
 use crate::http::body::{Inbox, read_object};
-use crate::http::caller::client_behind;
+use crate::http::caller::{client_behind, stranger};
 use crate::http::error::ApiError;
 use crate::http::{App, Peer};
+use crate::limit::Class;
 use crate::secret;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde_json::json;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// As a device login of the reference (server-protocol 2.2).
 const KEY_LIFE: Duration = Duration::from_secs(365 * 86_400);
@@ -30,8 +31,7 @@ pub async fn enroll(
     headers: HeaderMap,
     inbox: Inbox,
 ) -> Result<Response, ApiError> {
-    let client = client_behind(&app, peer, &headers);
-    app.auth_bucket.hit(client, Instant::now()).map_err(ApiError::rate_limited)?;
+    stranger(&app, Class::Auth, client_behind(&app, peer, &headers))?;
     let (secret, name) =
         read_object(&inbox, |f| Ok((f.text_or_empty("secret")?, f.text_or_empty("device_name")?))).await?;
     if secret.is_empty() {

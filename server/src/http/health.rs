@@ -11,9 +11,6 @@ use axum::response::Response;
 use serde_json::{Value, json};
 use std::sync::{Arc, LazyLock};
 
-/// Less free space than this, and a write may fail half way: better not to be sent any.
-const LEAST_FREE_BYTES: u64 = 32 * 1024 * 1024;
-
 /// GET `/healthz` (server-protocol 4.2)
 pub async fn healthz(State(app): State<Arc<App>>) -> Response {
     match app.control.ask(|s| s.ping()).await {
@@ -39,12 +36,8 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
         tracing::error!(cause = %e, "the control store does not answer");
         because("control_store", "server.db does not answer; see the log".into());
     }
-    match crate::disk::free_bytes(app.dir.path()) {
-        Ok(free) if free < LEAST_FREE_BYTES => {
-            because("disk", format!("{free} bytes free in the data directory"))
-        }
-        Ok(_) => {}
-        Err(e) => because("disk", format!("the data directory cannot be looked at: {e}")),
+    if let Some(free) = app.room.shortage() {
+        because("disk", format!("{free} bytes free in the data directory, pushes are refused"));
     }
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

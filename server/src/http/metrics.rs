@@ -18,7 +18,6 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Somebody on this machine, or an admin whose key may read the server's state.
 pub struct Insider;
@@ -27,6 +26,7 @@ impl FromRequestParts<Arc<App>> for Insider {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        // The listener puts the peer there for every connection.
         let peer = parts.extensions.get::<Peer>().map_or(Ipv4Addr::UNSPECIFIED.into(), |p| p.0);
         if is_local(app, peer, &parts.headers) {
             return Ok(Self);
@@ -87,8 +87,8 @@ fn writers(app: &App, page: &mut Page) {
 
 fn projects(app: &App, page: &mut Page) {
     let lag: Vec<_> = app.projects.lag().into_iter().map(|(id, at, head)| (id, head.seq.0 - at.0)).collect();
-    let streams = app.metrics.streams.load(Ordering::Relaxed);
-    page.one("td_sync_streams", "gauge", "Live streams that are open.", streams);
+    let streams = app.streams.open();
+    page.one("td_sync_streams", "gauge", "Live streams and waiting pulls that are open.", streams);
     page.one("td_sync_open_projects", "gauge", "Projects in use.", lag.len());
     const MOST: &str = "td_sync_applied_lag_events";
     let most = lag.iter().map(|(_, n)| *n).max().unwrap_or(0);

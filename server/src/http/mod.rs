@@ -14,6 +14,7 @@ mod caller;
 mod cors;
 mod enroll;
 mod error;
+mod events;
 mod health;
 mod json;
 mod members;
@@ -25,16 +26,19 @@ mod query;
 mod serve;
 mod status;
 mod stream;
+mod streams;
 
 pub use error::ApiError;
 pub use serve::{Listeners, serve};
+pub use streams::Streams;
 
-use crate::auth::Bucket;
 use crate::config::Config;
 use crate::control::Control;
 use crate::datadir::DataDir;
+use crate::disk::Room;
 use crate::identity::Identity;
 use crate::jobs::Jobs;
+use crate::limit::Limits;
 use crate::live::OpenProjects;
 use crate::log::{Counters, Logs};
 use crate::maintenance::Gate;
@@ -44,8 +48,8 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, patch, post};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use td_engine::taxonomy::Schema;
+use tokio::sync::watch;
 
 /// Everything a handler may use.
 pub struct App {
@@ -65,10 +69,14 @@ pub struct App {
     pub schema: Arc<dyn Schema>,
     /// Maintenance mode.
     pub gate: Arc<Gate>,
-    /// Sign-in attempts per client.
-    pub auth_bucket: Bucket<IpAddr>,
-    /// Set once, when a stop begins.
-    pub stopping: AtomicBool,
+    /// How often somebody may call.
+    pub limits: Limits,
+    /// What is held open for a client.
+    pub streams: Arc<Streams>,
+    /// Whether the disk has room for more events.
+    pub room: Room,
+    /// Becomes true once, when a stop begins.
+    pub stopping: watch::Sender<bool>,
     /// What is counted about requests.
     pub metrics: Metrics,
     /// What the writers of all logs count.
@@ -80,7 +88,7 @@ pub struct App {
 impl App {
     /// Whether a stop has begun.
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        *self.stopping.borrow()
     }
 }
 
@@ -133,6 +141,7 @@ pub const ROUTES: &[Route] = &[
     route("/v1/projects/{id}/members/{user}", "DELETE, PATCH", "one member", || {
         patch(members::update).delete(members::remove)
     }),
+    route("/v1/projects/{id}/events", "GET", "stream of changes (SSE)", || get(events::events)),
     route("/v1/projects/{id}/sync/push", "POST", "events into the log", || post(push::push)),
     route("/v1/projects/{id}/sync/pull", "GET", "events from the log", || get(pull::pull)),
     route("/v1/projects/{id}/sync/status", "GET", "head and count of the log", || get(status::status)),

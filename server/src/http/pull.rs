@@ -4,6 +4,8 @@
 //! Invariant: payloads are pasted as they are stored; they were checked on the way in.
 //! Danger: a slow client holds a read transaction, so it gets [`PATIENCE`] per chunk and pages end at [`PAGE_BYTES`];
 //! after the status line is out, a failing log can only cut the connection.
+//!
+//! Ours: `wait=SECONDS` holds an answer that would be empty until there is something, for clients without streams.
 
 use crate::auth::Role;
 use crate::http::App;
@@ -34,6 +36,8 @@ const MAX_LIMIT: i64 = 10_000;
 const PAGE_BYTES: usize = 8 * 1024 * 1024;
 /// Size of what is handed to the socket at once; a page below it has a Content-Length.
 const CHUNK: usize = 64 * 1024;
+/// Longest an empty answer is held: less than the 30 seconds after which clients give up.
+const LONGEST_WAIT: Duration = Duration::from_secs(25);
 /// How long a client may take for one chunk.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -46,8 +50,16 @@ pub async fn pull(
 ) -> Result<Response, ApiError> {
     let project = caller.in_project(&app, &id, Role::Reader).await?;
     app.metrics.pulled();
-    let (query, client) = parse(&Query::parse(query.as_deref().unwrap_or_default()))?;
+    let given = Query::parse(query.as_deref().unwrap_or_default());
+    let (query, client) = parse(&given)?;
+    let patience = patience(&given)?;
     let open = app.projects.open(&project).await?;
+    if let Some(patience) = patience {
+        wait_for_news(&app, &caller, &open, &query, patience).await?;
+        if !caller.still_reads(&app, &project).await {
+            return Err(crate::http::caller::not_found());
+        }
+    }
     let (first, page) = oneshot::channel();
     let handle = Handle::current();
     blocking(move || {
@@ -78,6 +90,47 @@ fn parse(query: &Query) -> Result<(ReadQuery, Option<String>), ApiError> {
         exclude: client.clone().and_then(|c| DeviceId::new(c).ok()),
     };
     Ok((read, client))
+}
+
+/// How long an empty answer may be held: `wait`, in whole seconds.
+fn patience(query: &Query) -> Result<Option<Duration>, ApiError> {
+    let seconds = query.int("wait").map(|s| s.and_then(|s| u64::try_from(s).ok()));
+    match seconds {
+        None => Ok(None),
+        Some(None) => Err(ApiError::bad_request("invalid wait")),
+        Some(Some(s)) => Ok(Some(Duration::from_secs(s).min(LONGEST_WAIT))),
+    }
+}
+
+/// Returns when the query has something to show, the time is over, or the server stops.
+async fn wait_for_news(
+    app: &Arc<App>,
+    caller: &Caller,
+    open: &Arc<OpenProject>,
+    query: &ReadQuery,
+    patience: Duration,
+) -> Result<(), ApiError> {
+    let end = tokio::time::Instant::now() + patience;
+    let (mut head, mut stop) = (open.log.watch(), app.stopping.subscribe());
+    let mut place = None;
+    loop {
+        head.mark_unchanged();
+        let (open, one) = (Arc::clone(open), ReadQuery { limit: 1, ..query.clone() });
+        let asked =
+            tokio::task::spawn_blocking(move || open.log.read(&one, &mut |_| ControlFlow::Continue(())));
+        if asked.await.map_err(|e| ApiError::internal("failed to query events", e))?? > 0 {
+            return Ok(());
+        }
+        // Only who really waits takes a place among the streams.
+        if place.is_none() {
+            place = Some(app.streams.take(&caller.0.key_id)?);
+        }
+        tokio::select! {
+            _ = stop.wait_for(|stopping| *stopping) => return Ok(()),
+            moved = head.changed() => if moved.is_err() { return Ok(()) },
+            () = tokio::time::sleep_until(end) => return Ok(()),
+        }
+    }
 }
 
 /// A page that is being written: into one buffer as long as it is small, then in chunks.

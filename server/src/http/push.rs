@@ -18,12 +18,15 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 use td_engine::event::{NewEvent, Push};
 use td_engine::id::{ActionId, DeviceId, ProjectId, Seq, SessionId};
 use td_engine::payload::Payload;
 use td_engine::taxonomy::Schema;
 use td_engine::time::ClientTime;
 
+/// When to come back to a full disk.
+const FULL: Duration = Duration::from_secs(60);
 /// Most events in one push.
 pub const MAX_BATCH: usize = 1000;
 
@@ -36,6 +39,10 @@ pub async fn push(
 ) -> Result<Response, ApiError> {
     let project = caller.in_project(&app, &id, Role::Writer).await?;
     let push = parse(&Text::read(&inbox).await?.as_str(), &*app.schema)?;
+    if let Some(free) = app.room.shortage() {
+        tracing::warn!(free, "a push was refused: the disk is nearly full");
+        return Err(ApiError::unavailable("the server's disk is nearly full; try again later", FULL));
+    }
     let _writing = app.gate.write().await?;
     let open = app.projects.open(&project).await?;
     let (device, session) = (push.device.clone(), push.session.clone());

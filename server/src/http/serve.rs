@@ -17,7 +17,6 @@ use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -69,7 +68,7 @@ pub async fn serve(listeners: Listeners, app: Arc<App>, stop: impl Future<Output
         accepting.push(tokio::spawn(accept(listener, service, connections, halted)));
     }
     stop.await;
-    app.stopping.store(true, Ordering::Relaxed);
+    app.stopping.send_replace(true);
     drop((halt, halted));
     for task in accepting {
         // A panic while accepting must not keep the rest from draining.

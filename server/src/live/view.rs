@@ -16,8 +16,10 @@ use td_engine::event::LogEvent;
 use td_engine::id::Seq;
 use td_engine::replay::ReplayError;
 
-/// Events applied per transaction.
-pub const PAGE: usize = 1000;
+/// Most events applied per transaction.
+pub const PAGE: usize = 8_000;
+/// Payload bytes behind which a transaction ends.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Why a live view did not move.
 #[derive(Debug, thiserror::Error)]
@@ -151,14 +153,17 @@ pub(crate) fn apply(
     while cursor < target {
         let mut page: Vec<LogEvent> = Vec::new();
         let query = ReadQuery { after: cursor, limit: PAGE, exclude: None };
+        let (mut bytes, mut full) = (0, false);
         log.read(&query, &mut |event| {
             if event.seq > target {
                 return ControlFlow::Break(());
             }
+            bytes += event.payload.as_str().len();
             page.push(event);
-            ControlFlow::Continue(())
+            full = page.len() == PAGE || bytes >= PAGE_BYTES;
+            if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
-        let up_to = page.last().filter(|_| page.len() == PAGE).map_or(target, |event| event.seq);
+        let up_to = page.last().filter(|_| full).map_or(target, |event| event.seq);
         db.apply_page(&page, up_to)?;
         cursor = up_to;
     }

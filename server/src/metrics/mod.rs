@@ -49,8 +49,6 @@ pub struct Metrics {
     client_errors: AtomicU64,
     pushed: AtomicU64,
     pulls: AtomicU64,
-    /// Live streams that are open. Moved by whoever serves them.
-    pub streams: AtomicI64,
     /// When the certificate in use ends, in seconds since 1970; 0 where there is none. Set by whoever serves TLS.
     pub certificate_ends: AtomicI64,
     sizes: Mutex<Vec<ProjectSize>>,
@@ -83,7 +81,6 @@ impl Default for Metrics {
             client_errors: AtomicU64::new(0),
             pushed: AtomicU64::new(0),
             pulls: AtomicU64::new(0),
-            streams: AtomicI64::new(0),
             certificate_ends: AtomicI64::new(0),
             sizes: Mutex::default(),
         }

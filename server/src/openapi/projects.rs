@@ -69,12 +69,16 @@ fn sync() -> Vec<Operation> {
             .query("after_server_seq", int(), "Only events behind this sequence.")
             .query("limit", int(), "At most so many, 1000 if not said, 10000 at most.")
             .query("exclude_client", text(), "Leave out this device's own events.")
+            .query("wait", int(), "Hold an empty answer for up to so many seconds until there is something.")
             .json(
                 200,
                 "Events in order of sequence.",
                 object(&[("events", list(named("Event"))), ("last_server_seq", int()), ("has_more", flag())]),
             )
             .refuses(400, "A parameter that is no number, or too small."),
+        op("GET", "/v1/projects/{id}/events", Access::Member("reader"))
+            .other(200, "Server-sent events: every change as soon as it is on disk.", "text/event-stream")
+            .refuses(503, "Too many streams are open."),
         op("GET", "/v1/projects/{id}/sync/status", Access::Member("reader")).json(
             200,
             "Head and count of the log.",

@@ -96,5 +96,12 @@ pub(super) fn record(c: &Connection, usage: &Usage, now: ClientTime) -> Result<(
     for a in &usage.audit {
         audit.execute(params![stamp(now), a.kind, a.actor, a.project_id, a.detail])?;
     }
+    let mut refused = c.prepare_cached(
+        "INSERT INTO rate_limit_events (key_id, ip, endpoint_class, created_at) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    for r in &usage.refused {
+        // The one table whose times have no zone (server-protocol 6.4).
+        refused.execute(params![r.key_id, r.client, r.class, r.at.sql_utc()])?;
+    }
     Ok(())
 }

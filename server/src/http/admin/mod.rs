@@ -18,6 +18,7 @@ use crate::auth::{Principal, admin_gate, bearer, impersonation_gate};
 use crate::http::App;
 use crate::http::error::ApiError;
 use crate::logging::Trail;
+use crate::secret;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header::AUTHORIZATION};
@@ -59,7 +60,9 @@ impl<S: Scope> FromRequestParts<Arc<App>> for Admin<S> {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let token = bearer(parts.headers.get(AUTHORIZATION).map(|v| v.as_bytes()))?;
-        let found = app.control.principal(token).await.map_err(ApiError::control("failed to verify key"))?;
+        // Any text is looked up, so bytes that are no UTF-8 are simply the hash of an unknown key.
+        let hash = secret::hash(&String::from_utf8_lossy(token));
+        let found = app.control.holder(&hash).await.map_err(ApiError::control("failed to verify key"))?;
         let principal = found.ok_or_else(|| {
             ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "invalid or expired api key")
         })?;

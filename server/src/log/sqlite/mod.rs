@@ -18,7 +18,7 @@ use crate::metrics::Histogram;
 use reader::Readers;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -29,6 +29,8 @@ use writer::{Job, Writer};
 
 /// Pushes that may wait for one log's writer.
 const QUEUE: usize = 256;
+/// Bytes of payload that may wait for it; one push may always wait.
+const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 
 /// How much a commit must be worth. Only configuration may choose less than `Full`, and then health and metrics say so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -161,6 +163,7 @@ impl Counters {
 /// An open log in a file. Dropping it closes it; see [`SqliteLog::close`].
 pub struct SqliteLog {
     queue: RwLock<Result<SyncSender<Job>, LogError>>,
+    queued: Arc<AtomicUsize>,
     writer: Mutex<Option<JoinHandle<()>>>,
     head: watch::Receiver<Head>,
     readers: Readers,
@@ -185,7 +188,8 @@ impl SqliteLog {
             .name("log-writer".into())
             .spawn(move || writer.run(&jobs))
             .map_err(|e| LogError::Storage(format!("no thread for the writer: {e}")))?;
-        Ok(Self { queue: RwLock::new(Ok(queue)), writer: Mutex::new(Some(thread)), head, readers, counters })
+        let (queue, writer) = (RwLock::new(Ok(queue)), Mutex::new(Some(thread)));
+        Ok(Self { queue, queued: Arc::default(), writer, head, readers, counters })
     }
 
     /// Refuses further pushes and reads with `why`, lets the writer commit and answer what is queued, and closes the
@@ -206,20 +210,21 @@ impl EventLog for SqliteLog {
     fn append(&self, push: Push) -> Ticket {
         let (reply, ticket) = oneshot::channel();
         let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
+        let busy = LogError::Busy { retry_after: Duration::from_secs(1) };
+        let job = Job::new(push, reply, &self.queued, &self.counters);
         let refused = match queue.as_ref() {
-            Err(why) => Some((reply, why.clone())),
-            Ok(queue) => match queue.try_send(Job::new(push, reply, &self.counters)) {
+            Err(why) => Some((job, why.clone())),
+            Ok(_) if job.overloads(QUEUE_BYTES) => Some((job, busy)),
+            Ok(queue) => match queue.try_send(job) {
                 Ok(()) => None,
-                Err(TrySendError::Full(job)) => {
-                    Some((job.reply, LogError::Busy { retry_after: Duration::from_secs(1) }))
-                }
+                Err(TrySendError::Full(job)) => Some((job, busy)),
                 // Only a writer that panicked leaves its queue while we hold the other end.
-                Err(TrySendError::Disconnected(job)) => Some((job.reply, LogError::Closed)),
+                Err(TrySendError::Disconnected(job)) => Some((job, LogError::Closed)),
             },
         };
-        if let Some((reply, why)) = refused {
+        if let Some((job, why)) = refused {
             // The receiver is in our own hand, so sending cannot fail.
-            let _ = reply.send(Err(why));
+            let _ = job.reply.send(Err(why));
         }
         ticket
     }

@@ -195,6 +195,27 @@ fn a_full_queue_says_busy_and_what_waited_shares_a_commit() {
 }
 
 #[test]
+fn megabytes_that_wait_fill_the_queue_too_and_one_push_alone_never_does() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let options = Options { gate: Arc::new(CommitGate::new(1)), ..options() };
+    let (_, log) = new_log(&dir, options.clone());
+    let permit = options.gate.pass();
+    let big = |n: i64| {
+        let mut push = push(n);
+        push.events[0].payload = Some(Payload::stored(format!("\"{}\"", "x".repeat(QUEUE_BYTES / 8))));
+        push
+    };
+    let mut tickets: Vec<_> = (1..=12).map(|n| log.append(big(n))).collect();
+    let refused = tickets.extract_if(.., |t| matches!(t.try_recv(), Ok(Err(LogError::Busy { .. })))).count();
+    assert!((4..=5).contains(&refused), "{refused} of 12 were refused");
+    drop(permit);
+    for ticket in tickets {
+        assert_eq!(ticket.blocking_recv().expect("answer").expect("stored").len(), 1);
+    }
+    assert!(append(&log, big(13)).is_ok(), "what was answered weighs nothing any more");
+}
+
+#[test]
 fn slow_readers_keep_nobody_from_reading() {
     let dir = tempfile::tempdir().expect("a folder");
     let (_, log) = new_log(&dir, options());

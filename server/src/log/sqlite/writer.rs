@@ -13,7 +13,7 @@ use rusqlite::{
 };
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 use td_engine::event::{NewEvent, Push};
@@ -37,26 +37,43 @@ type Answer = Result<Vec<Outcome>, LogError>;
 /// One queued push.
 pub(super) struct Job {
     push: Push,
-    bytes: usize,
-    _waiting: Waiting,
+    load: Load,
     pub(super) reply: oneshot::Sender<Answer>,
 }
 
 impl Job {
-    pub(super) fn new(push: Push, reply: oneshot::Sender<Answer>, counters: &Arc<Counters>) -> Self {
+    pub(super) fn new(
+        push: Push,
+        reply: oneshot::Sender<Answer>,
+        queued: &Arc<AtomicUsize>,
+        counters: &Arc<Counters>,
+    ) -> Self {
         let size = |e: &NewEvent| e.entity_id.len() + e.payload.as_ref().map_or(0, |p| p.as_str().len());
+        let bytes = push.events.iter().map(size).sum();
+        queued.fetch_add(bytes, Ordering::Relaxed);
         count(&counters.waiting, 1);
-        let _waiting = Waiting(Arc::clone(counters));
-        Self { bytes: push.events.iter().map(size).sum(), push, _waiting, reply }
+        let load = Load { bytes, queued: Arc::clone(queued), counters: Arc::clone(counters) };
+        Self { push, load, reply }
+    }
+
+    /// Whether more waits than may, this push included. A push alone is never too much.
+    pub(super) fn overloads(&self, most: usize) -> bool {
+        let waiting = self.load.queued.load(Ordering::Relaxed);
+        waiting > most && waiting > self.load.bytes
     }
 }
 
-/// Counts as a waiting push until it is dropped: answered or refused.
-struct Waiting(Arc<Counters>);
+/// A push and its bytes, counted until it is answered.
+struct Load {
+    bytes: usize,
+    queued: Arc<AtomicUsize>,
+    counters: Arc<Counters>,
+}
 
-impl Drop for Waiting {
+impl Drop for Load {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.queued.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.counters.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -92,12 +109,12 @@ impl Writer {
             // Waiting for the gate lets the queue, and so the group, grow.
             let gate = self.options.gate.clone();
             let _permit = gate.pass();
-            let (mut events, mut bytes) = (first.push.events.len(), first.bytes);
+            let (mut events, mut bytes) = (first.push.events.len(), first.load.bytes);
             let mut group = vec![first];
             while events < GROUP_EVENTS && bytes < GROUP_BYTES {
                 let Ok(job) = jobs.try_recv() else { break };
                 events += job.push.events.len();
-                bytes += job.bytes;
+                bytes += job.load.bytes;
                 group.push(job);
             }
             self.serve(group);
