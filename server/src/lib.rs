@@ -10,6 +10,7 @@ pub mod control;
 pub mod datadir;
 pub mod disk;
 pub mod doctor;
+pub mod ending;
 pub mod http;
 pub mod identity;
 pub mod jobs;

@@ -10,6 +10,7 @@ use crate::config::{Config, Listen};
 use crate::control::{Control, ControlError, SqliteControl};
 use crate::datadir::{DataDir, DataDirError};
 use crate::disk::Room;
+use crate::ending::Ending;
 use crate::http::{App, Listeners, Streams, serve};
 use crate::identity::Identity;
 use crate::jobs::{self, Jobs};
@@ -129,17 +130,18 @@ impl Server {
             limits: Limits::new(&config.limits),
             streams: Streams::new(config.streams_per_key),
             room: Room::new(dir.path().to_owned(), config.disk_floor),
-            dir,
-            identity,
-            control,
-            logs,
-            projects,
             schema: Arc::new(TdSchema),
             gate,
             stopping: watch::Sender::new(false),
             metrics: Metrics::default(),
             writers: log_counters,
             jobs: Jobs::default(),
+            ending: Ending::new(control.clone(), Arc::clone(&logs), config.projects.clone()),
+            dir,
+            identity,
+            control,
+            logs,
+            projects,
             config,
         });
         let socket = Socket::bind(&app.dir).map_err(|(path, source)| StartError::Socket { path, source })?;

@@ -12,6 +12,8 @@ pub struct Operating {
     pub auth_event_retention: Duration,
     /// How long refusals by a limit are kept.
     pub refusal_retention: Duration,
+    /// How long a deleted project can be brought back.
+    pub grace: Duration,
 }
 
 impl Operating {
@@ -28,6 +30,7 @@ impl Operating {
             cors_origins: origins.collect(),
             auth_event_retention: duration("SYNC_AUTH_EVENT_RETENTION")?,
             refusal_retention: duration("SYNC_RATE_LIMIT_EVENT_RETENTION")?,
+            grace: duration("SYNC_PROJECT_GRACE")?,
         })
     }
 }

@@ -142,6 +142,12 @@ pub const VARIABLES: &[Variable] = &[
         "how long refusals by a limit are kept",
     ),
     active(
+        "SYNC_PROJECT_GRACE",
+        Kind::Duration,
+        Some("30d"),
+        "how long a deleted project can be brought back before its files go",
+    ),
+    active(
         "SYNC_CORS_ALLOWED_ORIGINS",
         Kind::Text,
         None,

@@ -6,12 +6,14 @@
 //! Danger: a cache that outlives a revocation. Entries belong to a generation that every change ends.
 
 mod cache;
+mod lifecycle;
 mod oversight;
 mod slug;
 mod sqlite;
 mod usage;
 
 pub use cache::Control;
+pub use lifecycle::{Lifecycle, Undeleted, UserDeleted};
 pub use oversight::{
     AuthEventSeen, CursorSeen, Keep, Oversight, Page, ProjectSeen, Records, RefusalSeen, Slice, Totals,
     UserSeen,
@@ -253,7 +255,7 @@ pub struct Audit {
 /// Users, keys, projects, members, enrolments.
 ///
 /// Every method is one transaction: it happened completely and is on disk, or not at all. Methods block.
-pub trait ControlStore: Oversight + Send + Sync {
+pub trait ControlStore: Lifecycle + Oversight + Send + Sync {
     /// Answers if the store can be read.
     fn ping(&self) -> Result<(), ControlError>;
 

@@ -36,6 +36,7 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::datadir::DataDir;
 use crate::disk::Room;
+use crate::ending::Ending;
 use crate::identity::Identity;
 use crate::jobs::Jobs;
 use crate::limit::Limits;
@@ -83,6 +84,8 @@ pub struct App {
     pub writers: Arc<Counters>,
     /// How the work went that nobody asked for.
     pub jobs: Jobs,
+    /// The end of deleted projects.
+    pub ending: Ending,
 }
 
 impl App {

@@ -4,7 +4,7 @@
 //! log without a row is removed again or lies unused.
 
 use crate::auth::Role;
-use crate::control::{Change, Project};
+use crate::control::{Audit, Change, Project};
 use crate::http::App;
 use crate::http::answer::{json, no_content};
 use crate::http::body::{Inbox, read_object};
@@ -110,10 +110,19 @@ pub async fn delete(
 ) -> Result<Response, ApiError> {
     let project = caller.admitted(&app, &id, Role::Owner).await?.project;
     let _writing = app.gate.write().await?;
-    let deleted = app.control.change(move |s, now| s.delete_project(project.as_str(), now)).await;
+    let row = project.clone();
+    let deleted = app.control.change(move |s, now| s.delete_project(row.as_str(), now)).await;
     const FAILED: &str = "failed to delete project";
     match deleted.map_err(ApiError::control(FAILED))? {
-        Change::Done => Ok(no_content()),
+        Change::Done => {
+            app.control.audit(Audit {
+                kind: "project_deleted",
+                actor: caller.0.user_id,
+                project_id: Some(project.to_string()),
+                detail: "{}".into(),
+            });
+            Ok(no_content())
+        }
         Change::Unknown | Change::Last => Err(ApiError::internal(FAILED, "deleted before")),
     }
 }

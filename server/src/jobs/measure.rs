@@ -5,8 +5,8 @@ use crate::http::App;
 use crate::metrics::ProjectSize;
 use std::path::Path;
 
-/// Folders that are kept beside a project's folder, by its id.
-const BESIDE: [&str; 1] = ["snapshots"];
+/// How deep a project's folder is looked into.
+const DEPTH: u32 = 2;
 
 /// Measures all projects, deleted ones included: they take room too.
 pub(super) fn sizes(app: &App) -> Result<(), Failure> {
@@ -16,17 +16,20 @@ pub(super) fn sizes(app: &App) -> Result<(), Failure> {
         if app.is_stopping() {
             return Ok(());
         }
-        let beside: u64 = BESIDE.iter().map(|folder| bytes(&root.join(folder).join(&project))).sum();
-        let bytes = bytes(&root.join(&project)) + beside;
+        let bytes = bytes(&root.join(&project), DEPTH);
         sizes.push(ProjectSize { project, events, bytes });
     }
     app.metrics.measured(sizes);
     Ok(())
 }
 
-/// Bytes of the files in a folder; what cannot be looked at counts nothing.
-fn bytes(folder: &Path) -> u64 {
+/// Bytes of the files in a folder and, so deep, in those within; what cannot be looked at counts nothing.
+fn bytes(folder: &Path, depth: u32) -> u64 {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
-    let files = entries.flatten().filter_map(|e| e.metadata().ok()).filter(|m| m.is_file());
-    files.map(|m| m.len()).sum()
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(meta) if meta.is_file() => meta.len(),
+        Ok(meta) if meta.is_dir() && depth > 0 => bytes(&entry.path(), depth - 1),
+        _ => 0,
+    };
+    entries.flatten().map(size).sum()
 }

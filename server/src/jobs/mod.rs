@@ -7,6 +7,7 @@
 
 mod forget;
 mod measure;
+mod purge;
 
 use crate::http::App;
 use crate::live::IDLE;
@@ -45,6 +46,7 @@ pub const JOBS: &[Job] = &[
     }),
     job("sizes", 5, 300, measure::sizes),
     job("forget", 20, 3600, forget::forget),
+    job("purge", 10, 3600, purge::purge),
 ];
 
 /// How a job went last.

@@ -6,6 +6,7 @@
 //! Danger: the reference compares times as text, so every time is written in one form ([`stamp`]).
 
 mod keys;
+mod lifecycle;
 mod members;
 mod oversight;
 mod projects;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::auth::Scopes;
 use crate::clock::{at, later};
-use crate::control::{Keep, Oversight};
+use crate::control::{Keep, Lifecycle, Oversight};
 use crate::secret;
 use std::time::Duration;
 
@@ -195,4 +195,29 @@ fn what_is_older_than_it_is_kept_goes_and_the_rest_stays() {
     assert_eq!(left("SELECT count(*) FROM auth_events"), 3);
     assert_eq!(left("SELECT count(*) FROM rate_limit_events"), 2);
     assert_eq!(left("SELECT count(*) FROM sync_cursors"), 1);
+}
+
+#[test]
+fn only_what_was_deleted_is_forgotten_and_it_is_forgotten_whole() {
+    let w = world();
+    let owner = user(&w, "a@test.local");
+    for id in ["p_1", "p_2"] {
+        w.store.create_project(id, id, "", &owner.id, noon()).expect("make");
+    }
+    let mut usage = Usage::default();
+    usage.cursor("p_1", "c", td_engine::id::Seq(1));
+    usage.cursor("p_2", "c", td_engine::id::Seq(1));
+    w.store.record(&usage, noon()).expect("cursors");
+    w.store.delete_project("p_1", noon()).expect("delete");
+    let hour = later(noon(), Duration::from_secs(3600));
+    let before = |moment| {
+        w.store.deleted_before(moment, 10).expect("list").into_iter().map(|p| p.id).collect::<Vec<_>>()
+    };
+    assert_eq!((before(noon()), before(hour)), (vec![], vec!["p_1".to_string()]));
+    assert_eq!(w.store.forget_project("p_2").expect("alive"), Change::Unknown);
+    assert_eq!(w.store.cursors("p_2").expect("cursors").len(), 1, "a living project keeps everything");
+    assert_eq!(w.store.forget_project("p_1").expect("gone"), Change::Done);
+    assert_eq!(w.store.project("p_1").expect("look"), None);
+    assert_eq!(w.store.membership("p_1", &owner.id).expect("look"), None);
+    assert_eq!(w.store.cursors("p_1").expect("cursors"), []);
 }

@@ -52,6 +52,10 @@ pub(super) fn ensure(c: &Connection, email: &str, now: ClientTime) -> Result<(Us
     Ok((made, true))
 }
 
+pub(super) fn admins(c: &Connection) -> Result<i64, ControlError> {
+    Ok(c.query_row("SELECT count(*) FROM users WHERE is_admin", [], |row| row.get(0))?)
+}
+
 pub(super) fn set_admin(
     c: &Connection,
     id: &str,
@@ -59,8 +63,7 @@ pub(super) fn set_admin(
     now: ClientTime,
 ) -> Result<Change, ControlError> {
     let Some(user) = by_id(c, id)? else { return Ok(Change::Unknown) };
-    let admins: i64 = c.query_row("SELECT count(*) FROM users WHERE is_admin", [], |row| row.get(0))?;
-    if !admin && user.is_admin && admins == 1 {
+    if !admin && user.is_admin && admins(c)? == 1 {
         return Ok(Change::Last);
     }
     c.execute(
