@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its share")]
 
+pub mod deployment;
 pub mod wire;
 
 use serde_json::{Value, json};

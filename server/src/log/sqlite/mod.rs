@@ -12,6 +12,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use file::SCHEMA as EVENTS_SCHEMA;
+pub(crate) use reader::event as stored_event;
+
 use super::{Clock, CommitGate, EventLog, Head, LogError, ReadQuery, Ticket};
 use reader::Readers;
 use std::ops::ControlFlow;
