@@ -11,6 +11,7 @@ use support::deployment::{
     reverse, rows_of, tree,
 };
 use support::wire::{self, Ask};
+use td_server::import::EventCount;
 
 const PROJECTS: [&str; 4] = [GARDEN, BUSY, REST_ONLY, GONE];
 
@@ -281,7 +282,7 @@ fn writes_over_rest_that_were_not_promoted_yet_get_into_the_log_as_the_reference
     // 21 and 22 were given out once, so the numbers go on behind them.
     assert_eq!([23, 24].map(|seq| original(seq, &log)), were);
     let project = &done.plan.projects[2];
-    assert_eq!((project.promoted.len(), project.event_count), (2, (0, 22)));
+    assert_eq!((project.promoted.len(), project.event_count), (2, EventCount { was: 0, becomes: 22 }));
     assert!(
         done.plan
             .changes

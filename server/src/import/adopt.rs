@@ -7,7 +7,7 @@ use super::held::Stamps;
 use super::lines::EventLines;
 use super::look::look;
 use super::numbers::{Trace, numbering};
-use super::plan::{Direction, Plan, ProjectPlan};
+use super::plan::{Direction, EventCount, Plan, ProjectPlan};
 use super::rest::{self, Foreseen, Pending};
 use super::source::{self, Source, bytes, refuse, refuse_file};
 use super::tree::Folder;
@@ -139,7 +139,7 @@ fn project(
         }
     };
     let stored = promoted.iter().filter(|p| matches!(p.foreseen, Foreseen::Stored { .. })).count();
-    made.event_count.1 = facts.events + i64::try_from(stored).unwrap_or(i64::MAX);
+    made.event_count.becomes = facts.events + i64::try_from(stored).unwrap_or(i64::MAX);
     made.log = facts;
     (made.has_log, made.makes_project_db) = (true, true);
     made.numbers_after = numbering.from;
@@ -169,7 +169,7 @@ pub(super) fn plan_of(row: &ProjectRow) -> ProjectPlan {
         log: LogFacts::default(),
         has_log: false,
         numbers_after: 0,
-        event_count: (row.event_count, row.event_count),
+        event_count: EventCount { was: row.event_count, becomes: row.event_count },
         promoted: Vec::new(),
         unsent: Vec::new(),
         project_db: None,

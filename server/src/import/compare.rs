@@ -43,7 +43,7 @@ pub(super) fn log(path: &Path, project: &ProjectPlan) -> Result<(LogFacts, Strin
     let lines = EventLines::of(&made, project.log.last_seq).map_err(database(path))?;
     let what = |of: &str| format!("the {of} of {}", project.id);
     same(what("digest"), &project.log.sha256_of_event_lines, &lines)?;
-    same(what("number of events"), &project.event_count.1, &facts.events)?;
+    same(what("number of events"), &project.event_count.becomes, &facts.events)?;
     let given_out = project.numbers_after + i64::try_from(project.promoted.len()).unwrap_or(i64::MAX);
     same(what("last number"), &given_out, &facts.high_water)?;
     Ok((facts, lines))

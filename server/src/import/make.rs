@@ -81,12 +81,12 @@ fn server_db(options: &Options, plan: &Plan, from: &Path, dir: &DataDir) -> Resu
 pub(super) fn set_counts(made: &Connection, plan: &Plan, options: &Options) -> rusqlite::Result<()> {
     let set =
         "UPDATE projects SET event_count = ?2, last_event_at = coalesce(?3, last_event_at) WHERE id = ?1";
-    for project in plan.projects.iter().filter(|p| p.has_log && p.event_count.0 != p.event_count.1) {
+    for project in plan.projects.iter().filter(|p| p.has_log && p.event_count.was != p.event_count.becomes) {
         let newest = match project.promoted.is_empty() {
             true => project.log.last_event_at.clone(),
             false => Some((options.clock)().utc().canonical()),
         };
-        made.execute(set, params![project.id, project.event_count.1, newest])?;
+        made.execute(set, params![project.id, project.event_count.becomes, newest])?;
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ pub use accounts::Accounts;
 pub use error::{ImportError, Refusal};
 pub use events::LogFacts;
 pub use lines::EventLines;
-pub use plan::{Direction, Done, Left, Plan, ProjectDone, ProjectPlan};
+pub use plan::{Direction, Done, EventCount, Left, Plan, ProjectDone, ProjectPlan};
 pub use rest::{Foreseen, ProjectDbFacts, RestRow, Unsent};
 pub use said::{done_text, plan_text};
 pub use table::TableFacts;

@@ -55,10 +55,10 @@ pub(super) fn of_project(plan: &mut Plan, project: &ProjectPlan, numbering: &Num
             stored.len()
         ));
     }
-    if project.event_count.0 != project.event_count.1 {
+    if project.event_count.was != project.event_count.becomes {
         plan.changes.push(format!(
             "{name}: its count of events becomes {} instead of {}, as the log has it.",
-            project.event_count.1, project.event_count.0
+            project.event_count.becomes, project.event_count.was
         ));
     }
     if let Some(whose) = numbering.moved_by {

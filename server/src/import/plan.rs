@@ -26,6 +26,15 @@ pub struct Left {
     pub why: String,
 }
 
+/// A number that an import sets right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct EventCount {
+    /// In the source.
+    pub was: i64,
+    /// In what is made.
+    pub becomes: i64,
+}
+
 /// One project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ProjectPlan {
@@ -41,8 +50,8 @@ pub struct ProjectPlan {
     pub has_log: bool,
     /// The highest number that counts as given out; new events come above it.
     pub numbers_after: i64,
-    /// What the project's row says, and what it will say.
-    pub event_count: (i64, i64),
+    /// How many events the project's row counts.
+    pub event_count: EventCount,
     /// Writes over REST that are not in the log yet: they will be.
     pub promoted: Vec<RestRow>,
     /// Writes over REST that cannot or must not get into the log.

@@ -94,7 +94,7 @@ fn project(
             if has_rest {
                 plan.bytes_needed += 3 * bytes(path);
             }
-            made.event_count.1 = facts.events;
+            made.event_count.becomes = facts.events;
             made.numbers_after = facts.high_water;
             (made.log, made.has_log, made.makes_project_db) = (facts, true, has_rest);
             Some(made)

@@ -30,6 +30,9 @@ pub fn plan_text(plan: &Plan) -> String {
         for invitation in &accounts.invitations {
             out += &paragraph("  pending    ", &format!("invitation of {invitation}"));
         }
+        if accounts.pending_logins > 0 {
+            out += &paragraph("  pending    ", &format!("{} logins by mail", accounts.pending_logins));
+        }
         out.push('\n');
     }
     projects(&mut out, plan);

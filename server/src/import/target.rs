@@ -9,7 +9,7 @@ use super::error::{ImportError, Refusal, io_error};
 use super::look::{sync, with_suffix};
 use super::tree::shown;
 use crate::disk::free_bytes;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Access, FlockOperation, flock};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -75,6 +75,10 @@ pub(super) fn obstacles(
         Err(_) => {}
     }
     found.extend(leftovers(&with_suffix(&real, ".half")));
+    if rustix::fs::access(real_parent, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+        let message = format!("you may not write in {}", shown(real_parent));
+        found.push(Refusal::new("into_not_writable", message, "run this as its owner, or give another folder"));
+    }
     match free_bytes(real_parent) {
         Ok(free) if free < needed.saturating_add(keep_free) => {
             let message = format!(
