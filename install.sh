@@ -12,7 +12,7 @@
 #                        an archive next to this script is used by itself
 #   --prerequisites      only check, or with --yes install, what the build needs
 #   --help               this text
-#   -- WORDS             everything behind goes to `td-sync-setup setup` (see its --help)
+#   -- WORDS             everything behind goes to `td-sync-setup`: options of setup, or another verb (see its --help)
 #
 # Running it again changes nothing and says so. Killed anywhere: run it again.
 # Exit codes are those of td-sync-setup: 0 done, 1 failed, 2 wrong usage or missing answers, 7 refused.
@@ -21,7 +21,8 @@ set -eu
 # Everything is in functions and called at the end, so that half a download does nothing at all.
 
 say() { printf '%s\n' "$*"; }
-step() { printf '==> %s\n' "$*"; }
+# Beside the answer of a verb, which may be JSON.
+step() { printf '==> %s\n' "$*" >&2; }
 fail() { # CODE TRIED MEANS DO...
     code=$1 && shift
     { printf 'install.sh: %s\n  what it means: %s\n' "$1" "$2" && shift 2
@@ -31,18 +32,36 @@ fail() { # CODE TRIED MEANS DO...
     exit "$code"
 }
 have() { command -v "$1" >/dev/null 2>&1; }
-usage() { sed -n '2,19s/^# \{0,1\}//p' "$0"; }
+usage() {
+    [ -f "$here/install.sh" ] || { say "Read the first lines of install.sh."; return; }
+    sed -n '2,19s/^# \{0,1\}//p' "$here/install.sh"
+}
+
+# As a word that a shell reads back.
+quoted() {
+    case "$1" in
+        '' | *[!A-Za-z0-9_./:=@%+,-]*) printf "'%s'" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")" ;;
+        *) printf '%s' "$1" ;;
+    esac
+}
+
+# Makes a folder that only this user can read and says its name. Without one nothing may go on: names put together with an
+# empty one would be those of the root folder.
+scratch_folder() {
+    mktemp -d 2>/dev/null || fail 7 "no temporary folder can be made in ${TMPDIR:-/tmp}" "nothing was changed" \
+        "name a folder that exists and can be written" "TMPDIR=\$HOME $called$given"
+}
 
 parse() {
-    yes=0 prefix='' from='' only_prerequisites=0
+    yes=0 prefix='' from='' only_prerequisites=0 given=''
     while [ $# -gt 0 ]; do
         case "$1" in
             --local) ;;
-            --yes | -y) yes=1 ;;
-            --prefix) [ $# -gt 1 ] || wrong "--prefix needs a folder"; prefix=$2; shift ;;
-            --prefix=*) prefix=${1#*=} ;;
-            --from) [ $# -gt 1 ] || wrong "--from needs a folder or an address"; from=$2; shift ;;
-            --from=*) from=${1#*=} ;;
+            --yes | -y) yes=1 given="$given --yes" ;;
+            --prefix) prefix=${2-}; [ -n "$prefix" ] || wrong "--prefix needs a folder"; shift ;;
+            --prefix=*) prefix=${1#*=}; [ -n "$prefix" ] || wrong "--prefix needs a folder" ;;
+            --from) from=${2-}; [ -n "$from" ] || wrong "--from needs a folder or an address"; shift ;;
+            --from=*) from=${1#*=}; [ -n "$from" ] || wrong "--from needs a folder or an address" ;;
             --prerequisites) only_prerequisites=1 ;;
             --help | -h) usage; exit 0 ;;
             --) shift; break ;;
@@ -57,6 +76,8 @@ parse() {
         '' | /*) ;;
         *) prefix=$PWD/$prefix ;;
     esac
+    [ -z "$from" ] || given="$given --from $(quoted "$from")"
+    [ -z "$prefix" ] || given="$given --prefix $(quoted "$prefix")"
     rest=$#
 }
 wrong() { printf 'install.sh: %s (see ./install.sh --help)\n' "$1" >&2; exit 2; }
@@ -77,53 +98,103 @@ machine() {
 # --- a prebuilt archive -----------------------------------------------------------------------------------------------
 
 digest() {
-    if have sha256sum; then sha256sum "$1"; else shasum -a 256 "$1"; fi | cut -d ' ' -f 1
+    if have sha256sum; then sha256sum <"$1"; else shasum -a 256 <"$1"; fi | cut -d ' ' -f 1
+}
+
+needs() { # PROGRAM...
+    for program; do
+        have "$program" || fail 7 "there is no $program here" "the archive cannot be unpacked; nothing was changed" \
+            "install it from your distribution's packages"
+    done
 }
 
 fetch() { # ADDRESS FILE
-    if have curl; then curl -fsSL --retry 3 --connect-timeout 20 -o "$2" "$1"
+    # What was asked for over https may not be handed on to something weaker.
+    if have curl; then curl -fsSL --proto-redir =https --retry 3 --connect-timeout 20 -o "$2" "$1"
     elif have wget; then wget -q -T 20 -O "$2" "$1"
     else fail 7 "neither curl nor wget is here" "nothing can be downloaded" "install one of them" \
         "apt-get install -y curl ca-certificates"; fi
 }
 
+full() { # FOLDER: whether its disk has no room left (less than a megabyte)
+    free=$(df -Pk "$1" 2>/dev/null | awk 'NR == 2 {print $4}')
+    [ "${free:-9999}" -lt 1024 ]
+}
+
+no_room() { # TRIED
+    fail 1 "$1: the disk of $scratch is full" "nothing was changed" \
+        "make room there, or name another folder for what is temporary" "df -h ${TMPDIR:-/tmp}" "TMPDIR=\$HOME $called$given"
+}
+
 unpack() { # from $from to $bin, which is gone again when this script ends
+    needs tar gzip
+    have sha256sum || needs shasum
     archive=td-sync-$triple.tar.gz
-    scratch=$(mktemp -d)
+    scratch=$(scratch_folder)
     trap 'rm -rf "$scratch"' EXIT
     trap 'exit 8' INT TERM
     case "$from" in
         https://* | http://127.0.0.1[:/]* | http://localhost[:/]*)
             step "Downloading $archive from $from"
             for file in "$archive" "$archive.sha256"; do
-                fetch "${from%/}/$file" "$scratch/$file" ||
-                    fail 1 "$from/$file could not be downloaded" "nothing was changed" "check the address"
-            done
-            source=$scratch ;;
+                fetch "${from%/}/$file" "$scratch/$file" || {
+                    if full "$scratch"; then no_room "$file could not be stored"; fi
+                    fail 1 "${from%/}/$file could not be downloaded" "nothing was changed" "check the address"
+                }
+            done ;;
         http://*) wrong "--from takes https://, because the digest comes the same way as the archive" ;;
-        *) source=$from ;;
+        *://*) wrong "--from takes a folder or an address that begins with https://, not $from" ;;
+        *)
+            for file in "$archive" "$archive.sha256"; do
+                [ -f "$from/$file" ] ||
+                    fail 7 "$from/$file is missing" "an archive is used only with its SHA-256 beside it" "put both there"
+                # A copy of our own: what is compared below is what is unpacked, whoever else can write in that folder.
+                cp "$from/$file" "$scratch/$file" || {
+                    if full "$scratch"; then no_room "$file could not be copied"; fi
+                    fail 1 "$from/$file could not be copied" "nothing was changed" "see that it can be read" \
+                        "ls -l $(quoted "$from")"
+                }
+            done ;;
     esac
-    for file in "$archive" "$archive.sha256"; do
-        [ -f "$source/$file" ] ||
-            fail 7 "$source/$file is missing" "an archive is used only with its SHA-256 beside it" "put both there"
-    done
-    wanted=$(cut -d ' ' -f 1 <"$source/$archive.sha256")
-    got=$(digest "$source/$archive")
+    wanted=$(head -n 1 "$scratch/$archive.sha256" | cut -d ' ' -f 1 | tr -d '\r' | tr A-F a-f)
+    case "$wanted" in
+        *[!0-9a-f]* | '') wanted= ;;
+    esac
+    [ ${#wanted} = 64 ] || fail 7 "$archive.sha256 holds no SHA-256" \
+        "it is damaged or not the one that was published; the archive was not used" "download both again"
+    got=$(digest "$scratch/$archive")
     [ "$got" = "$wanted" ] || fail 7 "$archive has SHA-256 $got instead of $wanted" \
         "it is damaged or not the one that was published; it was not used" "download it again"
     step "Unpacking $archive"
     bin=$scratch/bin
-    mkdir "$bin" && tar -xzf "$source/$archive" -C "$bin"
+    mkdir "$bin"
+    # -o: the files are ours, whoever packed them.
+    said=$(tar -xozf "$scratch/$archive" -C "$bin" 2>&1) || {
+        if full "$scratch"; then no_room "$archive could not be unpacked"; fi
+        fail 7 "$archive could not be unpacked (tar: $(printf '%s' "$said" | tail -n 1))" \
+            "it was published like that, for its SHA-256 is right; nothing was changed" "take another version"
+    }
     for program in td-sync td-sync-setup td; do
-        [ -f "$bin/$program" ] || fail 7 "$archive has no $program" "it is not one of ours" "download it again"
+        if [ ! -f "$bin/$program" ] || [ -L "$bin/$program" ]; then
+            fail 7 "$archive has no $program" "it is not one of ours; nothing was changed" "download it again"
+        fi
     done
+    runs "$bin/td-sync-setup"
+}
+
+runs() { # PROGRAM
+    code=0
+    said=$("$1" --version 2>&1) || code=$?
+    [ $code = 0 ] || fail 7 "$1 cannot be run here ($(printf '%s' "$said" | tail -n 1))" \
+        "its folder does not allow programs (noexec), or it was built for another kind of machine; nothing was changed" \
+        "name a folder where programs may run" "TMPDIR=\$HOME $called$given"
 }
 
 # --- what a build needs -----------------------------------------------------------------------------------------------
 
 compiler_works() {
     have cc || return 1
-    try=$(mktemp -d)
+    try=$(scratch_folder) || exit $?
     printf 'int main(void) { return 0; }\n' >"$try/try.c"
     static=-static
     [ "$(uname -s)" = Linux ] || static=
@@ -194,7 +265,7 @@ rust() {
         "install it with rustup (https://rustup.rs), or let this script do it" "$0 --prerequisites --yes"
     if ! have curl && ! have wget; then packages curl ca-certificates; fi
     step "Installing Rust $(wanted_rust) with rustup into ${CARGO_HOME:-$HOME/.cargo}"
-    rustup=$(mktemp -d)
+    rustup=$(scratch_folder)
     fetch "$address" "$rustup/rustup-init" ||
         fail 1 "$address could not be downloaded" "the programs cannot be built without Rust" "check the network"
     [ "$(digest "$rustup/rustup-init")" = "$(rustup_digest)" ] ||
@@ -223,27 +294,51 @@ build() {
     else step "Building the programs (the first time takes a few minutes)"; fi
     (cd "$here" && RUSTFLAGS=$static CARGO_TARGET_DIR=$target cargo build --release --locked --target "$triple" \
         -p td-server -p td-client -p td-installer) ||
-        fail 1 "the build failed" "its last lines above say why; nothing was installed" "correct that"
+        {
+            if full "$target"; then
+                fail 1 "the build failed: the disk of $target is full" "nothing was installed" "make room there" \
+                    "df -h $(quoted "$target")"
+            fi
+            fail 1 "the build failed" "its last lines above say why; nothing was installed" "correct that"
+        }
 }
 
 main() {
-    here=$(cd "$(dirname "$0")" && pwd)
+    here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+    case "$0" in
+        */*) called=$(quoted "$0") ;;
+        *) called="sh $(quoted "$0")" ;;
+    esac
     parse "$@"
     # The words behind `--` are the last $rest ones.
     shift $(($# - rest))
     machine
-    [ -n "${HOME:-}" ] || fail 2 "HOME is not set" "nothing says where to install" "set it to your home folder"
+    case "${HOME:-}" in
+        /*) ;;
+        '') fail 2 "HOME is not set" "nothing says where to install" "set it to your home folder" "HOME=/home/you $called" ;;
+        *) fail 2 "HOME is $HOME, which is no full path" "nothing says where to install" "set it to your home folder" \
+            "HOME=/home/you $called" ;;
+    esac
     if [ $only_prerequisites = 1 ]; then prerequisites; say "Everything the build needs is here."; exit 0; fi
     if [ -z "$from" ] && [ -f "$here/td-sync-$triple.tar.gz" ]; then from=$here; fi
     if [ -n "$from" ]; then unpack
-    elif [ -f "$here/Cargo.toml" ]; then prerequisites; build
+    # Two files of ours: any other project may have a Cargo.toml, and building it would run its code.
+    elif [ -f "$here/rust-toolchain.toml" ] && [ -f "$here/installer/Cargo.toml" ]; then prerequisites; build
     else fail 7 "there is neither an archive nor the source next to this script" "there is nothing to install" \
         "use --from DIR or --from URL"; fi
-    [ -z "$prefix" ] || set -- --prefix "$prefix" "$@"
-    [ $yes = 0 ] || set -- --yes "$@"
-    step "Setting up"
+    case "${1-}" in
+        '' | -*) verb=setup ;;
+        *) verb=$1; shift ;;
+    esac
+    if [ "$verb" = setup ]; then
+        [ -z "$prefix" ] || set -- --prefix "$prefix" "$@"
+        [ $yes = 0 ] || set -- --yes "$@"
+        set -- --target local "$@"
+        step "Setting up"
+    fi
+    # Before anything is installed this is how td-sync-setup can be called; what was unpacked is gone in a moment.
     code=0
-    "$bin/td-sync-setup" setup --target local "$@" || code=$?
+    TD_SETUP_CALLED_AS="$called$given" "$bin/td-sync-setup" "$verb" "$@" || code=$?
     exit $code
 }
 

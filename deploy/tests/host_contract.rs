@@ -249,6 +249,8 @@ fn a_mode_is_set_on_what_is_there() {
         assert_eq!(s.host.stat(&s.at("file")).unwrap().unwrap().mode, Mode::PROGRAM);
         assert_eq!(code(s.host.set_mode(&s.at("none"), Mode::PUBLIC)), "E-HOST-MISSING");
         assert!(s.host.free_bytes(&s.at("none/deeper")).unwrap() > 0);
+        assert!(s.host.may_write(&s.at("none/deeper")).unwrap(), "the folder above it may be written");
+        assert!(!s.host.may_write(&s.at("file/deeper")).unwrap(), "nothing can be made in a file");
     });
 }
 

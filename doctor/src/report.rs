@@ -1,4 +1,4 @@
-//! What came out of a run, for programs (JSON) and for people (80 columns, no colour).
+//! What came out of a run, for programs (JSON) and for people (some columns, 80 unless told otherwise; no colour).
 //!
 //! Invariant: the JSON shape is a contract (`docs/doctor.md`): fields are added, never renamed; absent is `null`.
 
@@ -73,6 +73,11 @@ impl Report {
 
     /// Lines for a person: one per check, with cause and remedy under what is not right, and a closing sum.
     pub fn plain(&self) -> String {
+        self.plain_at(80)
+    }
+
+    /// The same for a terminal of so many columns.
+    pub fn plain_at(&self, columns: usize) -> String {
         let mut out = String::new();
         let wide = self.checks.iter().map(|c| c.id.len()).max().unwrap_or(0);
         for c in &self.checks {
@@ -83,12 +88,21 @@ impl Report {
                 State::Skip => "skip",
             };
             let shown = if c.state == State::Skip { &c.cause } else { &c.value };
-            let head = format!("{word:<4}  {:<wide$}  ", c.id);
-            paragraph(&mut out, &head, shown.as_deref().unwrap_or(""));
+            let shown = shown.as_deref().unwrap_or("");
+            let longest = shown.split_whitespace().map(str::len).max().unwrap_or(0);
+            let no_room =
+                (wide + 8) * 2 > columns || (wide + 8 + longest > columns && longest + 6 <= columns);
+            if no_room && !shown.is_empty() {
+                // The value goes below.
+                let _ = writeln!(out, "{word:<4}  {}", c.id);
+                paragraph(&mut out, "      ", shown, columns);
+            } else {
+                paragraph(&mut out, &format!("{word:<4}  {:<wide$}  ", c.id), shown, columns);
+            }
             if c.state != State::Skip
                 && let Some(cause) = &c.cause
             {
-                paragraph(&mut out, "      why: ", cause);
+                paragraph(&mut out, "      why: ", cause, columns);
             }
             // A command is never wrapped: it must be possible to paste it.
             if let Some(remedy) = &c.remedy {
@@ -96,23 +110,19 @@ impl Report {
             }
         }
         let count = |s| self.checks.iter().filter(|c| c.state == s).count();
-        let _ = writeln!(
-            out,
-            "{} ok, {} warnings, {} failures, {} skipped",
-            count(State::Ok),
-            count(State::Warn),
-            count(State::Fail),
-            count(State::Skip)
-        );
+        let some = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
+        let (warnings, failures) = (some(count(State::Warn), "warning"), some(count(State::Fail), "failure"));
+        let (well, skipped) = (count(State::Ok), count(State::Skip));
+        let _ = writeln!(out, "{well} ok, {warnings}, {failures}, {skipped} skipped");
         out
     }
 }
 
-/// `text` behind `head`, wrapped at 80 columns with a hanging indent.
-fn paragraph(out: &mut String, head: &str, text: &str) {
+/// `text` behind `head`, wrapped with a hanging indent.
+fn paragraph(out: &mut String, head: &str, text: &str, columns: usize) {
     let mut line = head.to_string();
     for word in text.split_whitespace() {
-        if line.len() + word.len() > 80 && line.len() > head.len() {
+        if line.len() + word.len() > columns && line.len() > head.len() {
             let _ = writeln!(out, "{}", line.trim_end());
             line = " ".repeat(head.len());
         }
@@ -158,7 +168,14 @@ mod tests {
         assert!(text.lines().all(|l| l.len() <= 80), "{text}");
         assert!(text.contains("FAIL  server.lock    held by 4711\n"), "{text}");
         assert!(text.contains("do:  td-sync doctor --json\n"), "{text}");
-        assert!(text.ends_with("1 ok, 0 warnings, 1 failures, 1 skipped\n"), "{text}");
+        assert!(text.ends_with("1 ok, 0 warnings, 1 failure, 1 skipped\n"), "{text}");
+    }
+
+    #[test]
+    fn a_narrow_report_puts_values_below_their_names() {
+        let text = sample().plain_at(40);
+        assert!(text.contains("ok    server.config\n      12 variables\n"), "{text}");
+        assert!(text.lines().all(|l| l.len() <= 40), "{text}");
     }
 
     #[test]

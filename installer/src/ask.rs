@@ -3,10 +3,11 @@
 //! Invariant: without a terminal and without `--yes` every missing answer is named at once and nothing was touched. What
 //! was answered at a terminal is saved after each answer, so that a Ctrl-C in the last question keeps the others.
 
-use crate::Failure;
 use crate::cli::SetupWords;
 use crate::context::Context;
-use dialoguer::Input;
+use crate::page::{Page, Width};
+use crate::{Failure, say};
+use dialoguer::{Confirm, Input};
 use std::io::IsTerminal as _;
 use td_deploy::error::{Remedy, StepError};
 use td_deploy::exit::Exit;
@@ -48,10 +49,11 @@ pub fn complete(context: &mut Context, words: &SetupWords, yes: bool) -> Result<
     if !wrong.is_empty() {
         return Err(usage("E-ANSWER-WRONG", &wrong, "an answer cannot be used"));
     }
-    for question in QUESTIONS {
-        if context.answers.get(&question.key).is_some() {
-            continue;
-        }
+    let open: Vec<_> = QUESTIONS.iter().filter(|q| context.answers.get(&q.key).is_none()).collect();
+    if ask && !open.is_empty() {
+        say::aside(greeting(open.len(), context.width));
+    }
+    for question in open {
         let detected = detect(&question.key, &context.answers, &context.facts, &context.host);
         match detected {
             Some(detected) if yes => {
@@ -59,9 +61,13 @@ pub fn complete(context: &mut Context, words: &SetupWords, yes: bool) -> Result<
                 asked.new.push((question, detected.answer, detected.reason));
             }
             detected if ask => {
-                let answer = prompt(question, detected.as_ref())?;
+                let answer = prompt(question, detected.as_ref(), context.width)?;
                 context.answers.set(&question.key, answer.clone());
                 save(context)?;
+                // A Ctrl-C between two keys reaches us as a signal and ends no prompt.
+                if context.cancel.asked() {
+                    return Err(stopped());
+                }
                 asked.new.push((question, answer, "your answer".into()));
             }
             detected => missing.push(line(question, detected.as_ref())),
@@ -99,24 +105,59 @@ pub fn shown(answer: &Answer) -> String {
     }
 }
 
-fn prompt(question: &'static Question, detected: Option<&Detected>) -> Result<Answer, Failure> {
-    eprintln!("\n{}", question.help);
+/// A yes or no. Not answering is a no.
+pub fn confirmed(prompt: &str, default: bool) -> bool {
+    let answer = Confirm::new().with_prompt(prompt).default(default).interact();
+    if answer.is_err() {
+        // The prompt hides the cursor and forgets it there when it is interrupted.
+        let _ = console::Term::stderr().show_cursor();
+        say::aside("\n");
+    }
+    answer.unwrap_or(false)
+}
+
+/// What is said before the first prompt.
+pub fn greeting(questions: usize, width: Width) -> String {
+    let mut page = Page::new(width);
+    page.words(&match questions {
+        1 => "One question. Enter takes what is suggested; Ctrl-C stops.".to_owned(),
+        n => format!(
+            "{n} questions. Enter takes what is suggested. Each answer is saved at once: stop with Ctrl-C whenever you \
+             like, and the next run goes on from there."
+        ),
+    });
+    page.text()
+}
+
+/// What is said above a prompt.
+pub fn question_text(question: &Question, detected: Option<&Detected>, width: Width) -> String {
+    let mut page = Page::new(width);
+    page.gap().words(question.help);
+    if let Some(detected) = detected {
+        page.words(&format!("Enter takes {} ({}).", shown(&detected.answer), detected.reason));
+    }
+    page.text()
+}
+
+fn prompt(question: &'static Question, detected: Option<&Detected>, width: Width) -> Result<Answer, Failure> {
+    say::aside(question_text(question, detected, width));
     let mut input = Input::<String>::new().with_prompt(question.prompt);
     if let Some(detected) = detected {
-        eprintln!("Suggested because: {}", detected.reason);
-        input = input.default(shown(&detected.answer));
+        // The line above says it; a path twice on one line is too much for it.
+        input = input.default(shown(&detected.answer)).show_default(false);
     }
     let input = input.validate_with(|text: &String| (question.parse)(text).map(drop));
-    let stopped = |_| {
-        let happened = "the question was not answered";
-        let remedy = Remedy::run("what you answered so far is kept; go on with", "td-sync-setup");
-        Failure::new(
-            Exit::Stopped,
-            StepError::new(td_deploy::STOPPED, happened, "nothing was set up", remedy),
-        )
-    };
-    let text = input.interact_text().map_err(stopped)?;
+    let text = input.interact_text().map_err(|_| {
+        say::aside("\n");
+        stopped()
+    })?;
     (question.parse)(&text).map_err(|why| usage("E-ANSWER-WRONG", &[why], "the answer cannot be used"))
+}
+
+fn stopped() -> Failure {
+    let happened = "the question was not answered";
+    let remedy = Remedy::run("what you answered so far is kept; go on with", "td-sync-setup");
+    Failure::new(Exit::Stopped, StepError::new(td_deploy::STOPPED, happened, "nothing was set up", remedy))
 }
 
 /// Saves after each answer; the folder of the target is made by the first.

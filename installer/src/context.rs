@@ -1,6 +1,8 @@
 //! What every verb starts from: the machine, the target's folder, the steps, and how to talk.
 
 use crate::Failure;
+use crate::commands::{CALLED_AS, Commands};
+use crate::page::Width;
 use std::io::IsTerminal as _;
 use td_deploy::Cancel;
 use td_deploy::engine::Setup;
@@ -8,7 +10,7 @@ use td_deploy::error::{Remedy, StepError};
 use td_deploy::exit::Exit;
 use td_deploy::facts::Facts;
 use td_deploy::fault::Faults;
-use td_deploy::host::{LocalHost, Look as _};
+use td_deploy::host::{LocalHost, Look as _, ReadFiles as _};
 use td_deploy::step::AnyStep;
 use td_deploy::steps::local;
 use td_deploy::stream::Sender;
@@ -45,6 +47,7 @@ impl Output {
 /// Everything a verb needs.
 pub struct Context {
     pub output: Output,
+    pub width: Width,
     pub host: LocalHost,
     pub facts: Facts,
     pub dir: TargetDir,
@@ -69,7 +72,15 @@ impl Context {
             Failure::new(Exit::Failed, error)
         })?;
         let answers = Answers::load(&dir.answers()).map_err(|error| Failure::new(Exit::Refused, error))?;
-        Ok(Self { output, host, facts, dir, answers, steps: local::steps(), cancel: Cancel::default() })
+        let (steps, cancel) = (local::steps(), Cancel::default());
+        Ok(Self { output, width: Width::here(), host, facts, dir, answers, steps, cancel })
+    }
+
+    /// How our programs are called on this machine, as it is now.
+    pub fn commands(&self) -> Commands {
+        let installed = local::Installed::of(&self.answers, &self.facts);
+        let exists = |path: &std::path::Path| matches!(self.host.stat(path), Ok(Some(_)));
+        Commands::of(&installed, &self.facts, std::env::var(CALLED_AS).ok(), &exists)
     }
 
     /// The engine over these steps; events go to `events`.

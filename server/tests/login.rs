@@ -160,13 +160,14 @@ fn a_known_and_an_unknown_address_get_the_same_answer_and_the_reference_logins_s
 
 #[test]
 fn a_stranger_never_becomes_an_admin_unless_that_was_asked_for() {
-    let open = [("SYNC_ALLOW_SIGNUP", "true"), MEMORY[0], ("SYNC_DEV_EMAIL_INSPECT", "1")];
+    let page = "http://watch.test/done";
+    let open = [("SYNC_ALLOW_SIGNUP", "true"), MEMORY[0], ("SYNC_AUTH_WEB_CALLBACK_URL", page)];
     for (settings, admin) in
         [(open.to_vec(), false), ([open.to_vec(), vec![("SYNC_FIRST_USER_ADMIN", "true")]].concat(), true)]
     {
         let server = Server::with(&settings);
         let ask = Ask::post("/v1/auth/web/start")
-            .json(&json!({"email": "Eve <eve@test.local>", "redirect_uri": "", "state": "s"}));
+            .json(&json!({"email": "Eve <eve@test.local>", "redirect_uri": page, "state": "s"}));
         assert_eq!(server.ask(&ask).status, 200);
         let users = server.admin(&["users", "list"]);
         assert_eq!(

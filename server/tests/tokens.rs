@@ -41,6 +41,8 @@ fn a_token_reads_and_writes_where_it_may_and_nothing_else() {
         (Ask::new("PATCH", &format!("/v1/projects/{one}")).key(&writer).json(&json!({"name": "x"})), 403),
         (Ask::new("DELETE", &format!("/v1/projects/{one}")).key(&writer), 403),
         (Ask::new("DELETE", &format!("/v1/projects/{one}/members/{ana_id}")).key(&writer), 403),
+        (Ask::get(&format!("/v1/projects/{one}/members")).key(&writer), 403),
+        (Ask::get("/v1/invitations").key(&writer), 403),
         (Ask::get("/v1/keys").key(&writer), 403),
         (Ask::post("/v1/keys").key(&writer).json(&json!({"name": "x"})), 403),
         (Ask::new("DELETE", &format!("/v1/keys/{id}")).key(&writer), 403),

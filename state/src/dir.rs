@@ -22,6 +22,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 const SCHEMA: i64 = 1;
+/// Everything that setup keeps in the folder.
+const OURS: &[&str] =
+    &["target.toml", "answers.toml", "answers.edit.toml", "lock", "receipt.json", "undo", "runs"];
 
 /// The folder of one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,21 +129,33 @@ impl TargetDir {
         durable::replace(&file, text.as_bytes())
     }
 
-    /// Removes it with all it holds, and the folders above it that were made for it and are empty now. The last act of
-    /// an uninstall, under the lock; nothing can be undone afterwards. It is renamed first, so that a crash leaves either
-    /// the whole target or none; what is left of a removal is swept by the next one.
-    pub fn remove(&self) -> Result<(), StateError> {
+    /// Removes it with all that setup keeps in it, and the folders above it that were made for it and are empty now. The
+    /// last act of an uninstall, under the lock; nothing can be undone afterwards. It is renamed first, so that a crash
+    /// leaves either the whole target or none; what is left of a removal is swept by the next one. What somebody else put
+    /// into it gets its place back and is returned; a link is removed, never followed.
+    pub fn remove(&self) -> Result<Vec<PathBuf>, StateError> {
         let gone = self.path.with_file_name(format!(".gone-{}", self.id));
         let io = |e| StateError::io("remove", &self.path, e);
         if self.exists() {
-            if gone.exists() {
-                fs::remove_dir_all(&gone).map_err(io)?;
+            match kind(&gone).map_err(io)? {
+                None => {}
+                Some(kind) if kind.is_dir() => {
+                    self.give_back(&gone)?;
+                    fs::remove_dir_all(&gone).map_err(io)?;
+                }
+                Some(_) => fs::remove_file(&gone).map_err(io)?,
             }
             fs::rename(&self.path, &gone).map_err(io)?;
         }
-        if !gone.exists() {
-            return Ok(());
+        match kind(&gone).map_err(io)? {
+            None => return Ok(Vec::new()),
+            Some(kind) if kind.is_dir() => {}
+            Some(_) => {
+                fs::remove_file(&gone).map_err(io)?;
+                return Ok(Vec::new());
+            }
         }
+        let strangers = self.give_back(&gone)?;
         let file = gone.join("target.toml");
         let made = match durable::read(&file)? {
             Some(bytes) => parse(&file, &bytes)?.made,
@@ -148,7 +163,7 @@ impl TargetDir {
         };
         for entry in fs::read_dir(&gone).map_err(io)? {
             let path = entry.map_err(io)?.path();
-            if path.is_dir() {
+            if kind(&path).map_err(io)?.is_some_and(|kind| kind.is_dir()) {
                 fs::remove_dir_all(&path).map_err(io)?;
             } else if path != file {
                 fs::remove_file(&path).map_err(io)?;
@@ -161,7 +176,29 @@ impl TargetDir {
         let above = ours
             .chain(made.into_iter().skip_while(|m| m.ends_with("targets") || m.ends_with("td-sync-setup")));
         let _ = above.map(fs::remove_dir).try_for_each(|removed| removed);
-        Ok(())
+        Ok(strangers)
+    }
+
+    /// Moves what setup does not keep in a target's folder from the renamed one back to where it was.
+    fn give_back(&self, gone: &Path) -> Result<Vec<PathBuf>, StateError> {
+        let io = |e| StateError::io("move back", gone, e);
+        let mut strangers = Vec::new();
+        for entry in fs::read_dir(gone).map_err(io)? {
+            let name = entry.map_err(io)?.file_name();
+            let text = name.to_string_lossy();
+            if OURS.contains(&&*text) || text.starts_with(".td-tmp-") {
+                continue;
+            }
+            match fs::DirBuilder::new().mode(0o700).create(&self.path) {
+                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(io(e)),
+                _ => {}
+            }
+            let place = self.path.join(&name);
+            fs::rename(gone.join(&name), &place).map_err(io)?;
+            strangers.push(place);
+        }
+        strangers.sort();
+        Ok(strangers)
     }
 
     /// Runs that have a folder, oldest first.
@@ -183,6 +220,15 @@ impl TargetDir {
 
     fn target_file(&self) -> PathBuf {
         self.path.join("target.toml")
+    }
+}
+
+/// What stands there; a link is a link.
+fn kind(path: &Path) -> std::io::Result<Option<fs::FileType>> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) => Ok(Some(meta.file_type())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
     }
 }
 

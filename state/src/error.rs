@@ -2,6 +2,7 @@
 //!
 //! Duty: one variant per situation a person can meet, each with a stable code and a remedy (DESIGN law 18).
 
+use crate::shell;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -163,29 +164,31 @@ impl StateError {
         match self {
             Self::Locked { .. } => ("wait for it, or watch it".into(), Some("td-sync-setup status".into())),
             Self::NoLocks { .. } => ("set XDG_STATE_HOME to a folder on a local disk".into(), None),
-            Self::Denied { path, .. } => {
-                ("make it yours again".into(), Some(format!("sudo chown -R \"$(id -u)\" {}", path.display())))
-            }
+            Self::Denied { path, .. } => (
+                "make it yours again".into(),
+                Some(format!("sudo chown -R \"$(id -u)\" {}", shell::path(path))),
+            ),
             Self::Full { dir, .. } => {
-                ("make room, then run setup again".into(), Some(format!("df -h {}", dir.display())))
+                ("make room, then run setup again".into(), Some(format!("df -h {}", shell::path(dir))))
             }
             Self::ReadOnly { .. } => ("set XDG_STATE_HOME to a folder that can be written".into(), None),
             Self::Io { path, .. } => (
                 "look at the folder, then run setup again".into(),
-                Some(format!("ls -la {}", parent(path).display())),
+                Some(format!("ls -la {}", shell::path(parent(path)))),
             ),
             Self::Newer { .. } => ("use the newer td-sync-setup".into(), None),
             Self::Unreadable { path, .. } => (
                 "mend it, or move it away and answer again".into(),
-                Some(format!("mv {0} {0}.old", path.display())),
+                Some(format!("mv {0} {0}.old", shell::path(path))),
             ),
             Self::Damaged { path, line, .. } | Self::Illegal { path, line, .. } => (
                 "look at that line; put back a copy of the file from a backup".into(),
-                Some(format!("sed -n {line}p {}", path.display())),
+                Some(format!("sed -n {line}p {}", shell::path(path))),
             ),
-            Self::JournalLost { dir, .. } => {
-                ("put back the runs folder from a backup".into(), Some(format!("ls -la {}", dir.display())))
-            }
+            Self::JournalLost { dir, .. } => (
+                "put back the runs folder from a backup".into(),
+                Some(format!("ls -la {}", shell::path(dir))),
+            ),
             Self::JournalClosed | Self::BadMove { .. } => (
                 "run setup again; it looks first and continues from there".into(),
                 Some("td-sync-setup".into()),

@@ -17,5 +17,6 @@ pub mod record;
 pub mod resume;
 pub mod run;
 pub mod secret;
+pub mod shell;
 
 pub use error::StateError;

@@ -8,12 +8,14 @@ use crate::fault;
 use crate::step::{AnyStep, Change, Kind, Outcome, Seen};
 use crate::view::{Apply, Capture, STOPPED, Surroundings, Tell};
 use serde_json::Value;
+use std::path::Path;
 use td_state::StateError;
 use td_state::answers::Answers;
 use td_state::legality::State;
 use td_state::lock::Lock;
 use td_state::record::{Act, Body, End, Intent};
 use td_state::resume::{Decision, Looks, Operation, Word, decide};
+use td_state::shell;
 
 /// What to do when a step does not work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -395,8 +397,12 @@ impl Run<'_> {
         if free >= traits.disk {
             return Ok(());
         }
-        let place = self.facts.data_home.display();
-        let why = format!("{} MiB are needed in {place}, {} MiB are free", traits.disk >> 20, free >> 20);
+        // The folder itself may be one that setup would make.
+        let there = |dir: &&Path| matches!(self.setup.host.stat(dir), Ok(Some(_)));
+        let place = self.facts.data_home.ancestors().find(there).unwrap_or(&self.facts.home);
+        let (needed, free) = (traits.disk >> 20, free >> 20);
+        let why = format!("{needed} MiB are needed in {}, {free} MiB are free", place.display());
+        let place = shell::path(place);
         let remedy = Remedy::run("make room, then run setup again", format!("df -h {place}"));
         self.refuse(step, &Change::Blocked { code: "E-DISK".into(), why, remedy }).map(drop)
     }

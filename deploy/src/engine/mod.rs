@@ -71,6 +71,8 @@ pub struct Report {
     pub errors: Vec<StepError>,
     /// The journal of this run, if it came to that.
     pub journal: Option<PathBuf>,
+    /// What an uninstall found in setup's own folder and left there, because it is somebody else's.
+    pub left: Vec<PathBuf>,
 }
 
 impl Report {
@@ -87,7 +89,7 @@ impl Report {
 
     /// Ended before there was a run.
     fn without_run(exit: Exit, errors: Vec<StepError>) -> Self {
-        Self { exit, steps: Vec::new(), changed: 0, errors, journal: None }
+        Self { exit, steps: Vec::new(), changed: 0, errors, journal: None, left: Vec::new() }
     }
 }
 
@@ -220,6 +222,7 @@ impl<'a> Run<'a> {
             changed: self.changed,
             errors: error.into_iter().collect(),
             journal: Some(self.journal.path().into()),
+            left: Vec::new(),
         };
         (self.lock, report)
     }

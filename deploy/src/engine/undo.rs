@@ -28,9 +28,9 @@ impl Setup<'_> {
     /// Takes back everything that is recorded, newest first.
     pub fn uninstall(&self, what: &Uninstall) -> Report {
         if !self.dir.exists() {
-            let swept = if what.forget { self.dir.remove() } else { Ok(()) };
+            let swept = if what.forget { self.dir.remove() } else { Ok(Vec::new()) };
             return match swept {
-                Ok(()) => Report::without_run(Exit::Done, Vec::new()),
+                Ok(left) => Report { left, ..Report::without_run(Exit::Done, Vec::new()) },
                 Err(e) => Report::early(e),
             };
         }
@@ -47,9 +47,12 @@ impl Setup<'_> {
         let (lock_held_until, mut report) = run.end(halt);
         if what.forget && clean {
             report.journal = None;
-            if let Err(e) = self.dir.remove() {
-                report.exit = Exit::Failed;
-                report.errors.push(e.into());
+            match self.dir.remove() {
+                Ok(left) => report.left = left,
+                Err(e) => {
+                    report.exit = Exit::Failed;
+                    report.errors.push(e.into());
+                }
             }
         }
         drop(lock_held_until);

@@ -69,14 +69,10 @@ impl Program {
 
     /// The line a person could type, for messages.
     pub fn shown(&self) -> String {
-        let plain = |w: &str| {
-            !w.is_empty() && w.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&b))
-        };
-        let quote = |w: &str| if plain(w) { w.to_owned() } else { format!("'{}'", w.replace('\'', r"'\''")) };
         let program = self.program.to_string_lossy();
         std::iter::once(&*program)
             .chain(self.args.iter().map(String::as_str))
-            .map(quote)
+            .map(td_state::shell::word)
             .collect::<Vec<_>>()
             .join(" ")
     }

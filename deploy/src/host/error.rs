@@ -3,6 +3,7 @@
 use crate::error::{Remedy, Situation};
 use std::path::PathBuf;
 use std::time::Duration;
+use td_state::shell;
 
 /// One variant per situation a person can meet.
 #[derive(Debug, thiserror::Error)]
@@ -130,25 +131,25 @@ impl Situation for HostError {
         match self {
             Self::Denied { path, .. } => Remedy::run(
                 "see who owns it, then run setup as that user",
-                format!("ls -ld {}", path.display()),
+                format!("ls -ld {}", shell::path(path)),
             ),
             Self::Missing { path, .. } => Remedy::run(
                 "look at what is there, then run setup again",
-                format!("ls -la {}", path.parent().unwrap_or(path).display()),
+                format!("ls -la {}", shell::path(path.parent().unwrap_or(path))),
             ),
             Self::InTheWay { path, .. } => {
-                Remedy::run("move it away, then run setup again", format!("ls -la {}", path.display()))
+                Remedy::run("move it away, then run setup again", format!("ls -la {}", shell::path(path)))
             }
             Self::Full { path, .. } => Remedy::run(
                 "make room, then run setup again",
-                format!("df -h {}", path.parent().unwrap_or(path).display()),
+                format!("df -h {}", shell::path(path.parent().unwrap_or(path))),
             ),
             Self::ReadOnly { .. } => {
                 Remedy::say("choose another folder, or mount it writable, then run setup again")
             }
             Self::TooLarge { path, .. } => Remedy::run(
                 "see what it is; move it away if it is not needed",
-                format!("ls -la {}", path.display()),
+                format!("ls -la {}", shell::path(path)),
             ),
             Self::NoProgram { .. } => Remedy::say("install again from the archive or the source folder"),
             Self::TimedOut { .. } => Remedy::say("run setup again; it continues where it stopped"),

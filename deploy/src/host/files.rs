@@ -124,6 +124,9 @@ pub trait ReadFiles {
     fn list(&self, dir: &Path) -> Result<Option<Vec<String>>, HostError>;
     /// Bytes an ordinary user may still write on the file system of the nearest existing parent.
     fn free_bytes(&self, path: &Path) -> Result<u64, HostError>;
+    /// Whether this user may make things in the nearest existing parent of `path` (itself included), which is a
+    /// directory on a file system that takes writes.
+    fn may_write(&self, path: &Path) -> Result<bool, HostError>;
 }
 
 /// Writing. Each operation is atomic as seen by others and durable when it returns: after a failure or a crash the

@@ -1,11 +1,13 @@
 //! Directories that several steps need: made parents first, taken away again if they are still empty.
 
+use super::clearing::{Ours, both, clear, listed};
 use crate::error::{Remedy, StepError};
 use crate::host::{EntryKind, Made, Mode, Removed};
 use crate::step::{Change, UndoOutcome};
 use crate::view::{Apply, Probe};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use td_state::shell;
 
 /// Directories that shall be there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +65,7 @@ impl Dirs {
                 why: format!("{} is not a directory", path.display()),
                 remedy: Remedy::run(
                     "move it away, then run setup again",
-                    format!("ls -ld {}", path.display()),
+                    format!("ls -ld {}", shell::path(path)),
                 ),
             };
         }
@@ -95,21 +97,37 @@ impl Dirs {
 }
 
 impl MadeDirs {
-    /// Removes what was made, where it is empty; what is ours with its content only if `content` says so.
-    pub fn undo(&self, cx: &Apply<'_>, content: bool) -> Result<UndoOutcome, StepError> {
+    /// Removes what was made, where nothing else is in it. What is ours with its content is cleared first, by the names in
+    /// `ours`; [`clearing::nothing`](super::clearing::nothing) keeps its content.
+    pub fn undo(&self, cx: &Apply<'_>, ours: Ours) -> Result<UndoOutcome, StepError> {
         let mut outcome = UndoOutcome::NothingToDo;
         for dir in self.made.iter().rev() {
-            let whole = content && self.with_content.contains(dir);
-            let removed = if whole { cx.remove_tree(dir)? } else { cx.remove_dir(dir)? };
-            match removed {
-                Removed::Gone if outcome == UndoOutcome::NothingToDo => outcome = UndoOutcome::Restored,
-                Removed::NotEmpty => {
-                    outcome = UndoOutcome::LeftAlone { why: format!("{} is not empty", dir.display()) };
-                }
-                Removed::Gone | Removed::Absent => {}
-            }
+            outcome = both(outcome, self.undo_one(cx, dir, ours)?);
         }
         Ok(outcome)
+    }
+
+    fn undo_one(&self, cx: &Apply<'_>, dir: &Path, ours: Ours) -> Result<UndoOutcome, StepError> {
+        // We made directories. What is a link now was put there by somebody, and what it leads to is theirs.
+        for made in self.made.iter().filter(|made| dir.starts_with(made)) {
+            if cx.stat(made)?.is_some_and(|stat| stat.kind != EntryKind::Dir) {
+                return Ok(UndoOutcome::LeftAlone {
+                    why: format!("{} is no folder any more", made.display()),
+                });
+            }
+        }
+        if self.with_content.iter().any(|ours| ours == dir) {
+            return Ok(clear(cx, dir, ours)?.outcome());
+        }
+        Ok(match cx.remove_dir(dir)? {
+            Removed::Gone => UndoOutcome::Restored,
+            Removed::Absent => UndoOutcome::NothingToDo,
+            Removed::NotEmpty => {
+                let names = cx.list(dir)?.unwrap_or_default();
+                let names: Vec<_> = names.iter().map(PathBuf::from).collect();
+                UndoOutcome::LeftAlone { why: format!("{} is not empty: {}", dir.display(), listed(&names)) }
+            }
+        })
     }
 
     pub fn names(&self) -> Vec<String> {

@@ -6,6 +6,7 @@ use crate::step::{Change, Diff, Outcome, UndoOutcome};
 use crate::view::{Apply, Capture, Kept, Probe};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use td_state::shell;
 
 /// Larger files are none of ours.
 const LIMIT: u64 = 1 << 20;
@@ -71,7 +72,7 @@ impl ManagedFile {
                 ),
                 remedy: Remedy::run(
                     "move it away, then run setup again",
-                    format!("ls -ld {}", self.path.display()),
+                    format!("ls -ld {}", shell::path(&self.path)),
                 ),
             };
         }
@@ -102,6 +103,11 @@ impl FileBefore {
     }
 
     pub fn undo(&self, cx: &Apply<'_>) -> Result<UndoOutcome, StepError> {
+        if cx.stat(&self.path)?.is_some_and(|stat| stat.kind != EntryKind::File) {
+            return Ok(UndoOutcome::LeftAlone {
+                why: format!("{} is no file any more", self.path.display()),
+            });
+        }
         let now = cx.digest(&self.path)?;
         let former = self
             .former
@@ -112,7 +118,9 @@ impl FileBefore {
             return Ok(UndoOutcome::NothingToDo);
         }
         if now.is_some_and(|now| now != self.ours) {
-            return Ok(UndoOutcome::LeftAlone { why: format!("{} was edited since", self.path.display()) });
+            return Ok(UndoOutcome::LeftAlone {
+                why: format!("{} was edited since, so it stays", self.path.display()),
+            });
         }
         match former {
             Some((bytes, mode)) => cx.put(&self.path, &bytes, mode)?,

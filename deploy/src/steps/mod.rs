@@ -5,6 +5,7 @@
 //! Danger: `plan` and `apply` are written side by side and drift apart silently; the generated fault tests run every
 //! step of a list through every interruption.
 
+mod clearing;
 mod dirs;
 pub mod local;
 mod managed;

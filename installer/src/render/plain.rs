@@ -1,6 +1,7 @@
-//! One line per change of state: for logs, pipes and screen readers.
+//! One paragraph per change of state: for logs, pipes and screen readers.
 
-use super::{Renderer, remark, waiting, word};
+use super::{MARGIN, Renderer, STOPPING, absent, finished, note, resuming, silence, waiting};
+use crate::page::{Page, Width};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
@@ -8,90 +9,73 @@ use td_deploy::event::{Event, EventBody, StepResult};
 
 pub struct Plain<W> {
     out: W,
+    width: Width,
     titles: BTreeMap<String, String>,
+    current: Option<String>,
+    skipped: usize,
 }
 
 impl<W: Write> Plain<W> {
-    pub fn new(out: W) -> Self {
-        Self { out, titles: BTreeMap::new() }
+    pub fn new(out: W, width: Width) -> Self {
+        Self { out, width, titles: BTreeMap::new(), current: None, skipped: 0 }
     }
 
-    fn line(&mut self, text: &str) {
+    fn print(&mut self, text: &str) {
         // A reader that went away must not stop the run.
-        let _ = writeln!(self.out, "{text}");
+        let _ = self.out.write_all(text.as_bytes());
+    }
+
+    fn under(&mut self, head: &str, words: &str) {
+        let mut page = Page::new(self.width);
+        page.under(head, words);
+        self.print(&page.text());
     }
 }
 
 impl<W: Write> Renderer for Plain<W> {
     fn show(&mut self, event: &Event) {
         match &event.body {
-            EventBody::RunStarted { resumes: Some(run), .. } => {
-                self.line(&format!("continuing the run {run}"));
-            }
+            EventBody::RunStarted { resumes: Some(run), .. } => self.under("", &resuming(run)),
             EventBody::StepStarted { step, title } => {
                 self.titles.insert(step.clone(), title.clone());
+                self.current = Some(title.clone());
             }
-            EventBody::Attempt { n, why, .. } => self.line(&format!("             once more ({n}): {why}")),
+            EventBody::Attempt { n, why, .. } => self.under(MARGIN, &format!("once more ({n}): {why}")),
             EventBody::Waiting { .. } => {
                 if let Some(text) = waiting(&event.body) {
-                    self.line(&format!("             {text}"));
+                    self.under(MARGIN, &text);
                 }
             }
-            EventBody::Warning { finding, .. } => {
-                self.line(&format!("             note: {}", finding.text));
-                self.line(&format!("             {}", finding.remedy.text));
-                for command in &finding.remedy.commands {
-                    self.line(&format!("                 {command}"));
-                }
-            }
+            EventBody::Warning { finding, .. } => self.print(&note(finding, self.width)),
             EventBody::StepFinished { step, result } => {
                 let title = self.titles.get(step).unwrap_or(step).clone();
-                let took = event
-                    .step_ms
-                    .filter(|ms| *ms >= 1000)
-                    .map(|ms| format!(" ({}.{} s)", ms / 1000, ms % 1000 / 100));
-                self.line(&format!("{:<12} {title}{}", word(result), took.unwrap_or_default()));
-                if let Some(text) = remark(result).filter(|_| !matches!(result, StepResult::Skipped { .. })) {
-                    self.line(&format!("             {text}"));
+                let took = event.step_ms.filter(|ms| *ms >= 1000);
+                let took =
+                    took.map(|ms| format!(" ({}.{} s)", ms / 1000, ms % 1000 / 100)).unwrap_or_default();
+                self.current = None;
+                if matches!(result, StepResult::Skipped { .. }) {
+                    self.skipped += 1;
+                    return;
                 }
+                let text = finished(result, &format!("{title}{took}"), self.width);
+                self.print(&text);
             }
-            EventBody::RunFinished { summary, .. } => self.line(summary),
+            EventBody::RunFinished { summary, .. } => {
+                if self.skipped > 0 {
+                    self.under("", &absent(self.skipped));
+                }
+                self.under("", summary);
+            }
             _ => {}
         }
     }
 
     fn quiet(&mut self, since: Duration) {
-        self.line(&format!("             still at it, {} s without news", since.as_secs()));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn event(body: EventBody) -> Event {
-        Event { index: 1, run_ms: 0, step_ms: Some(1234), attempt_ms: None, body }
+        let text = silence(self.current.as_ref(), since);
+        self.under(MARGIN, &text);
     }
 
-    #[test]
-    fn a_step_is_one_line_with_its_title_and_a_wait_names_what_where_and_how_long() {
-        let mut out = Vec::new();
-        let mut plain = Plain::new(&mut out);
-        let step = "server.cutover".to_owned();
-        plain.show(&event(EventBody::StepStarted { step: step.clone(), title: "Start the server".into() }));
-        plain.show(&event(EventBody::Waiting {
-            step: step.clone(),
-            for_what: "the server".into(),
-            since_ms: 2000,
-            limit_ms: 60_000,
-            look_at: Some("/log".into()),
-        }));
-        plain.show(&event(EventBody::StepFinished { step, result: StepResult::Changed }));
-        let text = String::from_utf8(out).unwrap();
-        assert_eq!(
-            text,
-            "             waiting for the server: 2 s of at most 60 s; look at /log\n\
-             done         Start the server (1.2 s)\n"
-        );
+    fn stopping(&mut self) {
+        self.under("", STOPPING);
     }
 }

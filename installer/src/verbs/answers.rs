@@ -3,7 +3,8 @@
 use super::plan::file_failure;
 use crate::cli::{AnswersVerb, AnswersWords};
 use crate::context::{Context, Output};
-use crate::{Failure, Verdict, ask};
+use crate::page::Page;
+use crate::{Failure, Verdict, ask, say};
 use serde_json::{Map, Value, json};
 use std::process::Command;
 use td_deploy::error::{Remedy, StepError};
@@ -14,11 +15,11 @@ use td_state::answers::{Answer, Answers};
 /// Shows or changes them. A change takes effect with the next `setup`.
 pub fn run(context: &mut Context, words: &AnswersWords) -> Verdict {
     match words.verb.clone().unwrap_or(AnswersVerb::Show) {
-        AnswersVerb::Show => show(context),
-        AnswersVerb::Export { file: None } => print!("{}", context.answers.to_text()),
+        AnswersVerb::Show => show(context)?,
+        AnswersVerb::Export { file: None } => say::out(context.answers.to_text())?,
         AnswersVerb::Export { file: Some(file) } => {
             std::fs::write(&file, context.answers.to_text()).map_err(|error| file_failure(&file, &error))?;
-            said(context, &format!("written to {}", file.display()));
+            said(context, &format!("written to {}", file.display()))?;
         }
         AnswersVerb::Import { file } => {
             let bytes = std::fs::read(&file).map_err(|error| file_failure(&file, &error))?;
@@ -32,14 +33,17 @@ pub fn run(context: &mut Context, words: &AnswersWords) -> Verdict {
             let answer = (question.parse)(&value).map_err(|why| usage(&why, Vec::new()))?;
             context.answers.set(&question.key, answer);
             ask::save(context)?;
-            said(context, "saved; it takes effect with: td-sync-setup setup");
+            said(
+                context,
+                &format!("saved; it takes effect with: {}", context.commands().shown("td-sync-setup")),
+            )?;
         }
         AnswersVerb::Edit { .. } => edit(context)?,
     }
     Ok(Exit::Done.code())
 }
 
-fn show(context: &Context) {
+fn show(context: &Context) -> Result<(), Failure> {
     if context.output == Output::Json {
         let value = |answer: &Answer| match answer {
             Answer::Text(text) => json!(text),
@@ -49,13 +53,14 @@ fn show(context: &Context) {
         };
         let all: Map<_, _> =
             context.answers.all().iter().map(|(key, answer)| (key.to_string(), value(answer))).collect();
-        println!("{}", Value::Object(all));
-        return;
+        return say::out(format!("{}\n", Value::Object(all)));
     }
+    let mut page = Page::new(context.width);
     for (key, answer) in context.answers.all() {
-        println!("{:<20} {}", key.as_str(), ask::shown(&answer));
+        page.under(&format!("{:<16}  ", key.as_str()), &ask::shown(&answer));
     }
-    println!("(kept in {})", context.dir.answers().display());
+    page.under("(kept in ", &format!("{})", context.dir.answers().display()));
+    say::out(page.text())
 }
 
 /// On a copy, so that a mistake cannot damage what is saved.
@@ -88,15 +93,13 @@ fn adopt(context: &mut Context, answers: Result<Answers, td_state::StateError>) 
     ask::check(&answers)?;
     context.answers = answers;
     ask::save(context)?;
-    said(context, "saved; it takes effect with: td-sync-setup setup");
-    Ok(())
+    said(context, &format!("saved; it takes effect with: {}", context.commands().shown("td-sync-setup")))
 }
 
-fn said(context: &Context, text: &str) {
-    if context.output == Output::Json {
-        println!("{}", json!({ "ok": true }));
-    } else {
-        println!("{text}");
+fn said(context: &Context, text: &str) -> Result<(), Failure> {
+    match context.output {
+        Output::Json => say::out(format!("{}\n", json!({ "ok": true }))),
+        _ => say::out(format!("{text}\n")),
     }
 }
 

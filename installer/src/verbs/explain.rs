@@ -2,11 +2,13 @@
 
 use crate::cli::ExplainWords;
 use crate::context::{Context, Output};
-use crate::{Failure, Verdict};
+use crate::page::{Page, Width};
+use crate::{Failure, Verdict, say};
 use serde_json::json;
 use td_deploy::error::{Remedy, StepError};
 use td_deploy::exit::Exit;
 use td_deploy::step::{AnyStep, Kind};
+use td_state::answers::Answers;
 
 /// All steps, or one.
 pub fn run(context: &Context, words: &ExplainWords) -> Verdict {
@@ -32,32 +34,21 @@ pub fn run(context: &Context, words: &ExplainWords) -> Verdict {
                 "manual": step.manual(&context.answers),
             })
         };
-        println!("{}", json!(steps.iter().map(line).collect::<Vec<_>>()));
+        say::out(format!("{}\n", json!(steps.iter().map(line).collect::<Vec<_>>())))?;
         return Ok(Exit::Done.code());
     }
-    for step in steps {
-        println!("{:<20} {}", step.key().as_str(), step.title());
-        for line in wrapped(step.why(), 58) {
-            println!("{:<20} {line}", "");
-        }
-        for line in step.manual(&context.answers) {
-            println!("{:<20} by hand: {}", "", line.0);
-        }
-    }
+    say::out(text(&steps, &context.answers, context.width))?;
     Ok(Exit::Done.code())
 }
 
-/// The text in lines of at most `width`, as far as its words allow.
-pub fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let last = lines.len() - 1;
-        if !lines[last].is_empty() && lines[last].len() + 1 + word.len() > width {
-            lines.push(word.to_owned());
-        } else {
-            let gap = if lines[last].is_empty() { "" } else { " " };
-            lines[last] = format!("{}{gap}{word}", lines[last]);
+/// For people.
+pub fn text(steps: &[&dyn AnyStep], answers: &Answers, width: Width) -> String {
+    let mut page = Page::new(width);
+    for step in steps {
+        page.under(&format!("{:<18}  ", step.key().as_str()), &format!("{}\n{}", step.title(), step.why()));
+        for line in step.manual(answers) {
+            page.under("                    by hand: ", &line.0);
         }
     }
-    lines
+    page.text()
 }

@@ -1,8 +1,8 @@
 //! Verbs for our own programs, and what packagers need.
 
 use crate::cli::{Cli, Hidden};
+use crate::say;
 use clap::CommandFactory as _;
-use std::io::Write as _;
 use std::time::Duration;
 use td_deploy::exit::Exit;
 use td_deploy::supervisor::{Ask, Control, HostStatus, Spec, exec_server, supervise};
@@ -15,7 +15,7 @@ pub fn run(verb: Hidden) -> u8 {
     let result = match verb {
         Hidden::Supervise(words) => supervise(&words.spec).map_err(|error| error.to_string()),
         Hidden::ExecServer { spec, supervisor } => Err(exec_server(&spec.spec, supervisor).to_string()),
-        Hidden::HostStatus(words) => print(&serde_json::json!(HostStatus::look(&words.spec)).to_string()),
+        Hidden::HostStatus(words) => print(format!("{}\n", serde_json::json!(HostStatus::look(&words.spec)))),
         Hidden::HostRestart(words) => control(&words.spec).and_then(|control| {
             control.ask(Ask::Restart, LIMIT).map(drop).map_err(|error| error.to_string())
         }),
@@ -23,25 +23,28 @@ pub fn run(verb: Hidden) -> u8 {
             control(&words.spec).and_then(|control| control.stop(LIMIT).map_err(|error| error.to_string()))
         }
         Hidden::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "td-sync-setup", &mut std::io::stdout());
-            Ok(())
+            // Into memory first: the generator panics where it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "td-sync-setup", &mut script);
+            print(script)
         }
         Hidden::Man => {
-            let page = clap_mangen::Man::new(Cli::command());
-            page.render(&mut std::io::stdout()).map_err(|error| error.to_string())
+            let mut page = Vec::new();
+            let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);
+            rendered.map_err(|error| error.to_string()).and_then(|()| print(page))
         }
     };
     match result {
         Ok(()) => Exit::Done.code(),
         Err(why) => {
-            let _ = writeln!(std::io::stderr(), "td-sync-setup: {why}");
+            say::aside(format!("td-sync-setup: {why}\n"));
             Exit::Failed.code()
         }
     }
 }
 
-fn print(text: &str) -> Result<(), String> {
-    writeln!(std::io::stdout(), "{text}").map_err(|error| error.to_string())
+fn print(text: impl AsRef<[u8]>) -> Result<(), String> {
+    say::out(text).map_err(|failure| failure.error.to_string())
 }
 
 fn control(spec: &std::path::Path) -> Result<Control, String> {

@@ -2,13 +2,15 @@
 
 use super::{run, setup, summary};
 use crate::cli::{ApplyWords, PlanWords};
+use crate::commands::Commands;
 use crate::context::{Context, Output};
-use crate::{Failure, Verdict, ask};
-use dialoguer::Confirm;
+use crate::page::{Page, Width};
+use crate::{Failure, Verdict, ask, say};
 use serde::{Deserialize, Serialize};
 use td_deploy::engine::{OnFailure, Plan};
 use td_deploy::error::{Remedy, StepError};
 use td_deploy::exit::Exit;
+use td_deploy::step::Change;
 use td_deploy::stream::Sender;
 use td_state::answers::Answers;
 
@@ -30,20 +32,39 @@ pub fn plan(context: &mut Context, words: &PlanWords) -> Verdict {
         std::fs::write(file, text).map_err(|error| file_failure(file, &error))?;
     }
     if context.output == Output::Json {
-        println!("{}", serde_json::json!(plan));
+        say::out(format!("{}\n", serde_json::json!(plan)))?;
     } else {
-        print!("{}", setup::lines(&plan));
-        println!(
-            "{} of {} steps have something to do; nothing was changed",
-            plan.pending(),
-            plan.steps.len()
-        );
+        say::out(text(&plan, &context.commands(), context.width))?;
         for refusal in plan.refusals() {
-            crate::render::failure(false, &refusal);
+            crate::render::failure(context, &refusal);
         }
     }
     let exit = if plan.pending() == 0 { Exit::Done } else { Exit::Pending };
     Ok(exit.code())
+}
+
+/// For people: the steps, and what they come to.
+pub fn text(plan: &Plan, commands: &Commands, width: Width) -> String {
+    let absent = plan.steps.iter().filter(|step| matches!(step.change, Change::Skip { .. })).count();
+    let steps = plan.steps.len() - absent;
+    let blocked = plan.refusals().len();
+    let mut page = Page::new(width);
+    page.gap();
+    page.words(&match (blocked, plan.pending()) {
+        (0, 0) => format!("Nothing has to be done; all {steps} steps are as wanted."),
+        (0, 1) => format!("1 of {steps} steps has something to do; nothing was changed."),
+        (0, pending) => format!("{pending} of {steps} steps have something to do; nothing was changed."),
+        (1, _) => "One step is blocked, so setup would not begin; nothing was changed.".to_owned(),
+        (_, _) => format!("{blocked} steps are blocked, so setup would not begin; nothing was changed."),
+    });
+    if absent > 0 {
+        page.words(&crate::render::absent(absent));
+    }
+    if blocked == 0 {
+        page.gap();
+        summary::boot(&mut page, commands);
+    }
+    setup::lines(plan, width) + &page.text()
 }
 
 /// Does what a saved plan says, if the machine still is as it was then.
@@ -57,11 +78,11 @@ pub fn apply(context: &mut Context, words: &ApplyWords, yes: bool) -> Verdict {
     if !drift.is_empty() {
         let lines: Vec<_> = drift.iter().map(|drift| drift.key.clone()).collect();
         if context.output != Output::Json {
-            eprintln!("Something changed since the plan was made: {}", lines.join(", "));
+            let mut page = Page::new(context.width);
+            page.words(&format!("Something changed since the plan was made: {}", lines.join(", ")));
+            say::aside(page.text());
         }
-        let go = yes
-            || (ask::interactive(yes)
-                && Confirm::new().with_prompt("Apply anyway?").interact().unwrap_or(false));
+        let go = yes || (ask::interactive(yes) && ask::confirmed("Apply it anyway?", false));
         if !go {
             let remedy = Remedy::run("look at a new plan", "td-sync-setup plan");
             let error = StepError::new(
@@ -74,12 +95,12 @@ pub fn apply(context: &mut Context, words: &ApplyWords, yes: bool) -> Verdict {
         }
     }
     context.watch_signals()?;
-    let report = run::watched(context, &context.steps, |engine| {
+    let report = run::watched(context, "td-sync-setup", &context.steps, |engine| {
         engine.apply(context.answers.clone(), OnFailure::Keep)
     });
     if report.exit == Exit::Done {
         setup::reload(context)?;
-        summary::print(context, report.changed > 0);
+        summary::print(context, report.changed > 0)?;
     }
     Ok(report.exit.code())
 }

@@ -3,7 +3,8 @@
 use super::run;
 use crate::cli::LogWords;
 use crate::context::{Context, Output};
-use crate::{Failure, Verdict};
+use crate::page::Page;
+use crate::{Failure, Verdict, say};
 use serde_json::json;
 use std::path::Path;
 use std::time::Duration;
@@ -25,10 +26,11 @@ pub fn start(context: &mut Context) -> Verdict {
     }
     context.watch_signals()?;
     let only: Vec<_> = steps().into_iter().filter(|step| step.key() == StepKey::SERVER_CUTOVER).collect();
-    let report =
-        run::watched(context, &only, |engine| engine.apply(context.answers.clone(), OnFailure::Keep));
+    let report = run::watched(context, "td-sync-setup start", &only, |engine| {
+        engine.apply(context.answers.clone(), OnFailure::Keep)
+    });
     if report.exit == Exit::Done && context.output != Output::Json {
-        println!("the server is well on {}", places.url);
+        say::out(format!("The server is well, on {}.\n", places.url))?;
     }
     Ok(report.exit.code())
 }
@@ -39,7 +41,9 @@ pub fn stop(context: &Context) -> Verdict {
     let control = Control::new(&places.supervisor);
     let ran = control.anybody_lives();
     if ran && context.output != Output::Json {
-        println!("stopping; open requests are answered first (at most {} s)", STOP_LIMIT.as_secs());
+        // The drain; whoever talks to the server meanwhile is served.
+        let limit = STOP_LIMIT.as_secs();
+        say::aside(format!("Stopping; open requests are answered first (at most {limit} s) ...\n"));
     }
     control.stop(STOP_LIMIT).map_err(|error| {
         let remedy = Remedy::run("see what it is doing", "td-sync-setup logs");
@@ -48,11 +52,16 @@ pub fn stop(context: &Context) -> Verdict {
             StepError::new("E-STOP", error.to_string(), "the server may still run", remedy),
         )
     })?;
-    match context.output {
-        Output::Json => println!("{}", json!({ "stopped": true, "ran": ran })),
-        _ if ran => println!("stopped; start it again with: td-sync-setup start"),
-        _ => println!("nothing was running"),
-    }
+    say::out(match context.output {
+        Output::Json => format!("{}\n", json!({ "stopped": true, "ran": ran })),
+        _ if ran => {
+            let mut page = Page::new(context.width);
+            page.words("The server is stopped. Start it again with:");
+            page.command(&context.commands().shown("td-sync-setup start"));
+            page.text()
+        }
+        _ => "Nothing was running.\n".to_owned(),
+    })?;
     Ok(Exit::Done.code())
 }
 
@@ -66,12 +75,9 @@ pub fn logs(context: &Context, words: &LogWords) -> Verdict {
     };
     let lines = tail(&path, words.lines).map_err(|_| not_set_up())?;
     if context.output == Output::Json {
-        println!("{}", json!({ "log": path, "lines": lines }));
+        say::out(format!("{}\n", json!({ "log": path, "lines": lines })))?;
     } else {
-        println!("{}:", path.display());
-        for line in lines {
-            println!("{line}");
-        }
+        say::out(format!("{}:\n{}\n", path.display(), lines.join("\n")))?;
     }
     Ok(Exit::Done.code())
 }

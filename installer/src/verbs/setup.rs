@@ -1,17 +1,14 @@
 //! `setup`: everything, or the rest of it.
 
-use super::explain::wrapped;
 use super::{run, summary};
-
 use crate::cli::SetupWords;
 use crate::context::{Context, Output};
-use crate::{Failure, Verdict, ask};
-use dialoguer::Confirm;
-use std::fmt::Write as _;
+use crate::page::{Page, Width};
+use crate::{Failure, Verdict, ask, say};
 use td_deploy::engine::{OnFailure, Plan};
 use td_deploy::error::{Remedy, StepError};
 use td_deploy::exit::Exit;
-use td_deploy::step::Change;
+use td_deploy::step::{Change, Difference};
 use td_deploy::stream::Sender;
 
 /// Asks, plans, asks once more, does it.
@@ -20,23 +17,33 @@ pub fn run(context: &mut Context, words: &SetupWords, yes: bool) -> Verdict {
     context.watch_signals()?;
     let asked = ask::complete(context, words, yes)?;
     if context.output != Output::Json && !asked.new.is_empty() && !ask::interactive(yes) {
-        println!("Chosen, because nothing else was said:");
-        for (question, answer, reason) in &asked.new {
-            println!("  --{:<9} {}  ({reason})", question.flag, ask::shown(answer));
-        }
+        let chosen =
+            asked.new.iter().map(|(question, answer, why)| (question.flag, ask::shown(answer), why.as_str()));
+        say::out(chosen_text(chosen, context.width))?;
     }
     if ask::interactive(yes) {
         consent(context)?;
     }
-    let report = run::watched(context, &context.steps, |engine| {
+    let report = run::watched(context, "td-sync-setup", &context.steps, |engine| {
         engine.apply(context.answers.clone(), OnFailure::Keep)
     });
     if report.exit == Exit::Done {
         // Steps may have decided something (the release, a port).
         reload(context)?;
-        summary::print(context, report.changed > 0);
+        summary::print(context, report.changed > 0)?;
     }
     Ok(report.exit.code())
+}
+
+/// What was decided without asking, and how to decide otherwise.
+pub fn chosen_text<'a>(chosen: impl Iterator<Item = (&'a str, String, &'a str)>, width: Width) -> String {
+    let mut page = Page::new(width);
+    page.words("Chosen for you, because nothing else was said (each has an option of that name):");
+    for (flag, answer, why) in chosen {
+        page.under(&format!("  --{flag:<9} "), &format!("{answer} ({why})"));
+    }
+    page.gap();
+    page.text()
 }
 
 /// Shows what would change and lets the person decide.
@@ -47,10 +54,12 @@ fn consent(context: &Context) -> Result<(), Failure> {
     if plan.pending() == 0 || !plan.refusals().is_empty() {
         return Ok(());
     }
-    eprint!("\n{}", lines(&plan));
-    eprintln!("Up to here nothing has been changed.");
-    let go = Confirm::new().with_prompt("Continue?").default(true).interact();
-    if go.unwrap_or(false) {
+    let mut page = Page::new(context.width);
+    page.gap();
+    super::summary::boot(&mut page, &context.commands());
+    page.gap().words("Up to here nothing has been changed.");
+    say::aside(format!("\n{}{}", lines(&plan, context.width), page.text()));
+    if ask::confirmed("Do this?", true) {
         return Ok(());
     }
     let remedy = Remedy::run("your answers are kept; go on with", "td-sync-setup");
@@ -58,30 +67,52 @@ fn consent(context: &Context) -> Result<(), Failure> {
     Err(Failure::new(Exit::Stopped, error))
 }
 
-/// A plan for people: one line per step that does something or cannot, with the reason below.
-pub fn lines(plan: &Plan) -> String {
-    let mut out = String::new();
+/// A plan for people: a word for each step that does something or cannot, with the reason below.
+pub fn lines(plan: &Plan, width: Width) -> String {
+    let mut page = Page::new(width);
+    let mut later = false;
     for line in &plan.steps {
-        let (mark, remark) = match &line.change {
-            Change::Noop => ('=', None),
+        let (word, remark) = match &line.change {
+            Change::Noop if line.gate => ("ok", String::new()),
+            Change::Noop => ("as wanted", String::new()),
             Change::Skip { .. } => continue,
-            Change::Check { .. } => ('?', Some("is tried out".to_owned())),
-            Change::Create { .. } => ('+', None),
+            Change::Check { .. } => ("try out", String::new()),
+            Change::Create { .. } => ("to do", String::new()),
             Change::Update { diff, .. } => {
-                let what = diff.0.iter().map(|difference| difference.what.as_str());
-                ('~', Some(format!("differs: {}", what.collect::<Vec<_>>().join(", "))))
+                ("change", diff.0.iter().map(difference).collect::<Vec<_>>().join("\n"))
             }
-            Change::Remove { .. } => ('-', None),
-            Change::DependsOn { step } => ('.', Some(format!("cannot be told before {step} has run"))),
-            Change::Blocked { why, .. } => ('!', Some(why.clone())),
-            Change::Unknown { why } => ('!', Some(format!("cannot be looked at: {why}"))),
+            Change::Remove { .. } => ("remove", String::new()),
+            Change::DependsOn { .. } => {
+                later = true;
+                ("later", String::new())
+            }
+            Change::Blocked { why, .. } => ("BLOCKED", why.clone()),
+            Change::Unknown { why } => ("UNKNOWN", format!("it cannot be looked at: {why}")),
         };
-        let _ = writeln!(out, "  {mark} {}", line.title);
-        for text in remark.iter().flat_map(|remark| wrapped(remark, 72)) {
-            let _ = writeln!(out, "      {text}");
+        page.under(&format!("  {word:<9}  "), &line.title);
+        for remark in remark.lines() {
+            page.under("             ", remark);
         }
     }
-    out
+    if later {
+        page.under("  ", "(later: what it does is decided when the steps before it have run)");
+    }
+    page.text()
+}
+
+/// One difference, below the title.
+fn difference(difference: &Difference) -> String {
+    let Difference { what, before, after } = difference;
+    if what == "line" {
+        let lines = [("-", before), ("+", after)].into_iter().filter(|(_, line)| !line.is_empty());
+        return lines.map(|(sign, line)| format!("{sign}{line}")).collect::<Vec<_>>().join("\n");
+    }
+    match (before.as_str(), after.as_str()) {
+        ("", "") => what.clone(),
+        (before, "") => format!("{what}: without {before}"),
+        ("", after) => format!("{what}: with {after}"),
+        (before, after) => format!("{what}: {before} -> {after}"),
+    }
 }
 
 /// Reads the answers again.

@@ -1,9 +1,12 @@
 //! `status`: which steps are done, and how the server is.
 
+use crate::commands::Commands;
 use crate::context::{Context, Output};
-use crate::{Failure, Verdict};
+use crate::page::{Page, Width};
+use crate::{Failure, Verdict, say};
 use serde_json::{Value, json};
-use td_deploy::engine::{Overall, status};
+use std::collections::BTreeMap;
+use td_deploy::engine::{Overall, Status, status};
 use td_deploy::exit::Exit;
 use td_deploy::steps::local::Places;
 use td_deploy::supervisor::HostStatus;
@@ -13,15 +16,15 @@ pub fn run(context: &Context) -> Verdict {
     let mut status =
         status(&context.dir, &context.steps).map_err(|error| Failure::new(Exit::Stuck, error))?;
     for step in status.steps.iter_mut().filter(|step| step.state == "skipped") {
-        step.reason.get_or_insert_with(|| "it was as wanted already".to_owned());
+        step.reason.get_or_insert_with(|| CHECKED.to_owned());
     }
     let places = Places::of(&context.answers, &context.facts);
     let host = HostStatus::look(&places.spec);
-    let server = match status.state {
-        Overall::None => Value::Null,
-        _ => server(&places, &host),
-    };
     if context.output == Output::Json {
+        let server = match status.state {
+            Overall::None => Value::Null,
+            _ => server(&places, &host),
+        };
         let whole = json!({
             "target": status.target,
             "state": status.state,
@@ -29,28 +32,81 @@ pub fn run(context: &Context) -> Verdict {
             "server": server,
             "running": status.running,
         });
-        println!("{whole}");
+        say::out(format!("{whole}\n"))?;
         return Ok(Exit::Done.code());
     }
-    if let Some(running) = &status.running {
-        println!("a run is at work: {running}");
+    let titles = context.steps.iter().map(|step| (step.key().to_string(), step.title())).collect();
+    say::out(text(&status, &titles, &places.url, &host, &context.commands(), context.width))?;
+    Ok(Exit::Done.code())
+}
+
+/// Why a step that had nothing to do was passed over.
+const CHECKED: &str = "it was as wanted already";
+
+/// For people.
+pub fn text(
+    status: &Status,
+    titles: &BTreeMap<String, String>,
+    url: &str,
+    host: &HostStatus,
+    commands: &Commands,
+    width: Width,
+) -> String {
+    let mut page = Page::new(width);
+    // A list in which nothing has happened says nothing.
+    let steps = if status.state == Overall::None { &[][..] } else { &status.steps };
+    let mut absent = 0;
+    for step in steps {
+        let remark = step.degraded.as_ref().or(step.reason.as_ref()).filter(|reason| *reason != CHECKED);
+        let word = match (step.state, remark) {
+            ("skipped", None) => "ok",
+            ("skipped", Some(_)) => {
+                absent += 1;
+                continue;
+            }
+            ("pending", _) => "to do",
+            ("failed", _) => "FAILED",
+            (state, _) => state,
+        };
+        page.under(&format!("{word:<8} "), titles.get(&step.key).unwrap_or(&step.key));
+        if step.state == "unknown" {
+            page.under("         ", "it may have been done; the next run of setup looks first");
+        } else if let Some(why) = remark {
+            page.under("         ", why);
+        }
     }
-    for step in &status.steps {
-        let remark = step.degraded.as_ref().or(step.reason.as_ref()).map_or("", String::as_str);
-        println!("{}", format!("{:<10} {:<20} {remark}", step.state, step.key).trim_end());
+    if absent > 0 {
+        page.words(&crate::render::absent(absent));
+    }
+    if !steps.is_empty() {
+        page.gap();
+    }
+    let command = |verb: &str| commands.shown(format!("td-sync-setup {verb}").trim_end());
+    if let Some(running) = &status.running {
+        page.words(&format!("A run is at work just now: {running}."));
+        return page.text();
     }
     match status.state {
-        Overall::None => println!("nothing is set up; begin with: td-sync-setup"),
-        Overall::Incomplete => println!("setup is not complete; continue with: td-sync-setup"),
-        Overall::Complete => println!("setup is complete"),
+        Overall::None => page.words("Nothing is set up for this user. Begin with:").command(&command("")),
+        Overall::Incomplete => page.words("Setup is not complete. Continue with:").command(&command("")),
+        Overall::Complete => page.words("Setup is complete."),
+    };
+    match (&host.supervisor, host.is_ready(), status.state) {
+        (_, _, Overall::None) => {}
+        (_, true, _) => {
+            page.words(&format!("The server is well, on {url}."));
+            super::summary::boot(&mut page, commands);
+        }
+        (Some(_), false, _) => {
+            page.words("The server is started but does not answer. See why:").command(&command("logs"));
+        }
+        // Whoever continues gets it started.
+        (None, false, Overall::Incomplete) => {}
+        (None, false, Overall::Complete) => {
+            page.words("The server is stopped. Start it with:").command(&command("start"));
+        }
     }
-    match (&host.supervisor, host.is_ready()) {
-        _ if status.state == Overall::None => {}
-        (_, true) => println!("the server is well on {}", places.url),
-        (Some(_), false) => println!("the server does not answer; look at: td-sync-setup logs"),
-        (None, false) => println!("the server is stopped; start it with: td-sync-setup start"),
-    }
-    Ok(Exit::Done.code())
+    page.text()
 }
 
 fn server(places: &Places, host: &HostStatus) -> Value {

@@ -1,63 +1,66 @@
 //! What stands now, in one screen.
 
+use crate::commands::Commands;
 use crate::context::{Context, Output};
+use crate::page::{Page, Width};
+use crate::{Failure, say};
 use serde_json::json;
-use td_deploy::facts::Facts;
 use td_deploy::steps::local::{Installed, questions};
-
-/// Name of a command as it can be typed: in full if its folder is not searched.
-pub fn command(installed: &Installed, facts: &Facts, name: &str) -> String {
-    if facts.path.contains(&installed.bin) {
-        name.to_owned()
-    } else {
-        installed.bin.join(name).display().to_string()
-    }
-}
+use td_state::shell;
 
 /// Prints it.
-pub fn print(context: &Context, changed: bool) {
+pub fn print(context: &Context, changed: bool) -> Result<(), Failure> {
     let installed = Installed::of(&context.answers, &context.facts);
     if context.output == Output::Json {
-        println!("{}", json!({ "kind": "summary", "changed": changed, "installed": installed }));
-        return;
+        let summary = json!({ "kind": "summary", "changed": changed, "installed": installed });
+        return say::out(format!("{summary}\n"));
     }
     let email = context.answers.text(&questions::EMAIL).unwrap_or_default();
-    print!("{}", text(&installed, &context.facts, &email, changed));
+    say::out(text(&installed, &context.commands(), &email, changed, context.width))
 }
 
-fn text(installed: &Installed, facts: &Facts, email: &str, changed: bool) -> String {
-    let name = |name| command(installed, facts, name);
-    let (td, setup, server) = (name(&installed.td), name("td-sync-setup"), name("td-sync"));
-    let title = if changed { "td-sync is set up." } else { "td-sync is set up; nothing had to be changed." };
-    let mut lines = vec![
-        String::new(),
-        title.into(),
-        String::new(),
-        format!("  address         {}  (this machine only)", installed.url),
-        format!("  data            {}", installed.data.display()),
-        format!("  backup copies   {}", installed.backups.display()),
-        format!("  demo project    {}", installed.demo.display()),
-        format!("  log             {}", installed.log.display()),
-    ];
-    if installed.td != "td" {
-        lines.push(String::new());
-        lines.push("Another td is on your PATH, so this one is installed as tds.".into());
+/// For people.
+pub fn text(installed: &Installed, commands: &Commands, email: &str, changed: bool, width: Width) -> String {
+    let mut page = Page::new(width);
+    page.gap();
+    page.words(match changed {
+        true => "td-sync is set up.",
+        false => "td-sync is set up; nothing had to be changed.",
+    });
+    page.gap();
+    for (name, value) in [
+        ("address", format!("{} (this machine only)", installed.url)),
+        ("data", installed.data.display().to_string()),
+        ("backup copies", installed.backups.display().to_string()),
+        ("demo project", installed.demo.display().to_string()),
+        ("log", installed.log.display().to_string()),
+    ] {
+        page.under(&format!("  {name:<14}  "), &value);
     }
-    lines.extend([
-        String::new(),
-        "Look at the demo:".into(),
-        format!("    cd {} && {td} list", installed.demo.display()),
-        "Connect another device (make a link here, use it there within 15 minutes):".into(),
-        format!(
-            "    {server} admin enroll create --email {email} --db {}",
-            installed.data.join("server.db").display()
-        ),
-        format!("    {td} connect LINK"),
-        "Stop it, start it (it does not start at boot), check it, remove it all:".into(),
-        format!("    {setup} stop"),
-        format!("    {setup} start"),
-        format!("    {setup} doctor"),
-        format!("    {setup} uninstall"),
-    ]);
-    lines.join("\n") + "\n"
+    page.gap();
+    if installed.td != "td" {
+        page.words(&format!("Another td is on your PATH, so this one is installed as {}.", installed.td));
+    }
+    page.words("Look at the demo project:");
+    let list = commands.shown("td list");
+    page.command(&format!("cd {} && {list}", shell::path(&installed.demo)));
+    page.words("Connect another device: make a link here, and use it there within 15 minutes:");
+    let enroll = format!(
+        "td-sync admin enroll create --email {} --db {}",
+        shell::word(email),
+        shell::path(&installed.data.join("server.db"))
+    );
+    page.command(&commands.shown(&enroll)).command(&commands.shown("td connect LINK"));
+    boot(&mut page, commands);
+    page.words("Stop it, check everything, take it all away again:");
+    for verb in ["stop", "doctor", "uninstall"] {
+        page.command(&commands.shown(&format!("td-sync-setup {verb}")));
+    }
+    page.text()
+}
+
+/// What happens after a restart of the machine. It is the same with and without systemd: no unit is installed yet.
+pub fn boot(page: &mut Page, commands: &Commands) {
+    page.words("The server does not start at boot yet. After a restart of this machine, start it with:");
+    page.command(&commands.shown("td-sync-setup start"));
 }

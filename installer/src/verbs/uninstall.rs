@@ -3,9 +3,9 @@
 use super::run;
 use crate::cli::UninstallWords;
 use crate::context::{Context, Output};
-use crate::{Failure, Verdict, ask};
-use dialoguer::Confirm;
-use td_deploy::engine::Uninstall;
+use crate::page::{Page, Width};
+use crate::{Failure, Verdict, ask, say};
+use td_deploy::engine::{Report, Uninstall};
 use td_deploy::error::{Remedy, StepError};
 use td_deploy::event::StepResult;
 use td_deploy::exit::Exit;
@@ -15,34 +15,48 @@ use td_deploy::steps::local::{DATA_STEPS, Installed};
 pub fn run(context: &mut Context, words: &UninstallWords, yes: bool) -> Verdict {
     let installed = Installed::of(&context.answers, &context.facts);
     if !words.keep_data && !yes && context.dir.exists() {
-        consent(&installed, yes)?;
+        consent(&installed, yes, context.width)?;
     }
     context.watch_signals()?;
     let what = Uninstall {
         keep: if words.keep_data { DATA_STEPS.to_vec() } else { Vec::new() },
         forget: !words.keep_data,
     };
-    let report = run::watched(context, &context.steps, |engine| engine.uninstall(&what));
+    let report =
+        run::watched(context, "td-sync-setup uninstall", &context.steps, |engine| engine.uninstall(&what));
     if report.exit == Exit::Done && context.output != Output::Json {
-        let left = report.steps.iter().filter(|(_, result)| matches!(result, StepResult::LeftAlone { .. }));
-        match (words.keep_data, left.count()) {
-            (true, _) => {
-                println!(
-                    "td-sync is removed. Kept: {}, {}",
-                    installed.data.display(),
-                    installed.backups.display()
-                );
-                println!("A later `td-sync-setup setup` uses them again.");
-            }
-            (false, 0) if report.steps.is_empty() => println!("nothing was set up"),
-            (false, 0) => println!("td-sync is removed; this machine is as it was."),
-            (false, _) => println!("td-sync is removed, but for what is named above."),
-        }
+        say::out(text(words.keep_data, &report, &installed, context.width))?;
     }
     Ok(report.exit.code())
 }
 
-fn consent(installed: &Installed, yes: bool) -> Result<(), Failure> {
+/// What is true now.
+pub fn text(keep_data: bool, report: &Report, installed: &Installed, width: Width) -> String {
+    let stays = |(_, result): &&(String, StepResult)| matches!(result, StepResult::LeftAlone { .. });
+    let mut page = Page::new(width);
+    match (keep_data, report.steps.iter().filter(stays).count() + report.left.len()) {
+        (true, _) => {
+            page.words("td-sync is removed. Kept, and used again by a later setup:");
+            for kept in [&installed.data, &installed.backups, &installed.demo] {
+                page.line(&format!("  {}", kept.display()));
+            }
+        }
+        (false, 0) if report.steps.is_empty() => _ = page.words("Nothing was set up."),
+        (false, 0) => _ = page.words("td-sync is removed; this machine is as it was."),
+        (false, _) => {
+            page.words("td-sync is removed, but for what is named above; it is yours.");
+            if !report.left.is_empty() {
+                page.words("Also yours, in what was setup's own folder:");
+            }
+            for left in &report.left {
+                page.line(&format!("  {}", left.display()));
+            }
+        }
+    }
+    page.text()
+}
+
+fn consent(installed: &Installed, yes: bool, width: Width) -> Result<(), Failure> {
     let stop = |exit, happened: &str| {
         let commands = ["td-sync-setup uninstall --keep-data", "td-sync-setup uninstall --yes"];
         let remedy = Remedy {
@@ -54,9 +68,12 @@ fn consent(installed: &Installed, yes: bool) -> Result<(), Failure> {
     if !ask::interactive(yes) {
         return stop(Exit::Usage, "an uninstall deletes the data, and there is nobody to ask");
     }
-    eprintln!("This deletes every project and event of this server:");
-    eprintln!("  {}", installed.data.display());
-    eprintln!("  {}", installed.backups.display());
-    let go = Confirm::new().with_prompt("Delete them?").default(false).interact().unwrap_or(false);
-    if go { Ok(()) } else { stop(Exit::Stopped, "stopped as you asked") }
+    let mut page = Page::new(width);
+    page.words("This deletes every project and event of this server, its first copy and the demo project:");
+    for folder in [&installed.data, &installed.backups, &installed.demo] {
+        page.line(&format!("  {}", folder.display()));
+    }
+    page.words("What you put beside them yourself stays.");
+    say::aside(page.text());
+    if ask::confirmed("Delete them?", false) { Ok(()) } else { stop(Exit::Stopped, "stopped as you asked") }
 }

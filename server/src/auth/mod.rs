@@ -186,26 +186,29 @@ pub fn write_scope(caller: &Principal, method: &str) -> Result<(), Refusal> {
     Err(Refusal::Forbidden("insufficient_scope", message.into()))
 }
 
-/// What a token is let through to. An agent reads, but not what is addressed to its person, and pushes events. Whoever
-/// has a public link sees the project and nothing about people. Everything else is for people.
+/// What a token is let through to, named one by one: a route that is added stays closed to it until it is named here. An
+/// agent sees its projects and their events, and pushes; whoever has a public link reads, and sees nothing about people.
 pub fn token_gate(caller: &Principal, method: &str, path: &str) -> Result<(), Refusal> {
+    if caller.grants.is_none() {
+        return Ok(());
+    }
     let reads = ["GET", "HEAD"].contains(&method);
-    let (passes, message) = match (&caller.grants, caller.is_public) {
-        (None, _) => return Ok(()),
-        (Some(_), true) => (reads && is_public(path), "a public link may read its project, nothing else"),
-        (Some(_), false) => (
-            reads && !path.starts_with("/v1/invitations") || path.ends_with("/sync/push"),
-            "a token may read and push events, nothing else",
-        ),
+    let inside = path.strip_prefix("/v1/projects/").map(|rest| rest.split_once('/').map_or("", |(_, r)| r));
+    let public = caller.is_public;
+    let may = match inside {
+        Some("sync/push") => method == "POST" && !public,
+        Some("" | "events" | "sync/digest" | "sync/pull" | "sync/snapshot" | "sync/status") => reads,
+        Some(rest) => reads && !public && (rest.starts_with("sync/") || rest.starts_with("history/")),
+        None => reads && ["/v1/projects", "/v1/keys/current"].contains(&path),
     };
-    if passes { Ok(()) } else { Err(Refusal::Forbidden("insufficient_scope", message.into())) }
-}
-
-/// Named one by one: a route that is added stays closed to the public until it is named here.
-fn is_public(path: &str) -> bool {
-    let Some(rest) = path.strip_prefix("/v1/projects") else { return path == "/v1/keys/current" };
-    let about = rest.strip_prefix('/').and_then(|r| r.split_once('/')).map(|(_, about)| about);
-    about.is_none_or(|a| ["events", "sync/digest", "sync/pull", "sync/snapshot", "sync/status"].contains(&a))
+    if may {
+        return Ok(());
+    }
+    let message = match public {
+        true => "a public link may read its project, nothing else",
+        false => "a token may read and push events, nothing else",
+    };
+    Err(Refusal::Forbidden("insufficient_scope", message.into()))
 }
 
 /// The membership gate (2.5). A project that does not exist reads exactly like one the caller is no member of.
@@ -269,22 +272,26 @@ mod tests {
         ] {
             assert_eq!(token.role_in(project, member), role, "{project} {member:?}");
         }
-        assert!(token_gate(&token, "POST", "/v1/projects/p/sync/push").is_ok());
-        assert!(token_gate(&token, "PATCH", "/v1/projects/p").is_err());
-        assert!(token_gate(&token, "GET", "/v1/invitations").is_err());
-        let link = Principal { is_public: true, ..token.clone() };
-        for open in ["/v1/projects", "/v1/projects/p", "/v1/projects/p/sync/pull", "/v1/projects/p/events"] {
-            assert!(token_gate(&link, "GET", open).is_ok(), "{open}");
-        }
-        for closed in [
-            "/v1/projects/p/members",
-            "/v1/projects/p/sync/push",
-            "/v1/projects/p/x/events",
-            "/v1/invitations",
+        for (method, path, agent, public) in [
+            ("POST", "/v1/projects/p/sync/push", true, false),
+            ("GET", "/v1/projects/p/sync/push", false, false),
+            ("GET", "/v1/projects/p/sync/pull", true, true),
+            ("GET", "/v1/projects/p/sync/conflicts", true, false),
+            ("GET", "/v1/projects/p/history/issues/td-1", true, false),
+            ("GET", "/v1/projects/p/events", true, true),
+            ("GET", "/v1/projects/p/x/events", false, false),
+            ("GET", "/v1/projects/p", true, true),
+            ("GET", "/v1/projects", true, true),
+            ("PATCH", "/v1/projects/p", false, false),
+            ("GET", "/v1/projects/p/members", false, false),
+            ("GET", "/v1/invitations", false, false),
+            ("GET", "/v1/keys", false, false),
+            ("GET", "/v1/admin/users", false, false),
         ] {
-            assert!(token_gate(&link, "GET", closed).is_err(), "{closed}");
+            assert_eq!(token_gate(&token, method, path).is_ok(), agent, "{method} {path}");
+            let link = Principal { is_public: true, ..token.clone() };
+            assert_eq!(token_gate(&link, method, path).is_ok(), public, "{method} {path}");
         }
-        assert!(token_gate(&link, "POST", "/v1/projects/p/sync/push").is_err());
         let person = Principal { grants: None, ..token };
         assert_eq!(person.role_in("d", Some(Role::Owner)), Some(Role::Owner));
         assert!(token_gate(&person, "PATCH", "/v1/projects/p").is_ok());

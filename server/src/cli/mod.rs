@@ -8,6 +8,7 @@ mod serve;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use serde_json::{Value, json};
+use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use td_server::admin::{ReachError, Request, ask};
@@ -143,50 +144,59 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 fn report(as_json: bool, result: Result<Option<Output>, Failure>) -> ExitCode {
-    use std::io::Write;
-    // A closed pipe (`| head`) is the reader's choice, not an error of ours.
-    let say = |text: &str| drop(std::io::stdout().write_all(text.as_bytes()));
     match result {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(output)) => {
-            say(&if as_json { format!("{}\n", output.json) } else { output.text });
-            ExitCode::SUCCESS
+            say(&if as_json { format!("{}\n", output.json) } else { output.text }, ExitCode::SUCCESS)
         }
         Err(failure) => {
             let (code, message, remedy) = match failure {
                 Failure::Told { code, message, remedy } => (code, message, remedy),
                 Failure::Other(e) => ("failed".into(), format!("{e:#}"), None),
             };
-            eprintln!("error: {message}");
-            if let Some(remedy) = &remedy {
-                eprintln!("  do:  {remedy}");
-            }
-            if as_json {
-                let error = json!({"error": {"code": code, "message": message, "remedy": remedy}});
-                say(&format!("{error}\n"));
-            }
-            ExitCode::FAILURE
+            let todo = remedy.iter().map(|remedy| format!("  do:  {remedy}\n")).collect::<String>();
+            complain(&format!("error: {message}\n{todo}"));
+            let error = json!({"error": {"code": code, "message": message, "remedy": remedy}});
+            if as_json { say(&format!("{error}\n"), ExitCode::FAILURE) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// Prints what was asked for and hands the exit code on. A reader that has seen enough (`| head`) is its own choice;
+/// anything else that keeps the words from arriving is a failure. Not `print!`, which panics in both cases.
+fn say(text: &str, code: ExitCode) -> ExitCode {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+            complain(&format!("error: the answer could not be written: {e}\n"));
+            ExitCode::FAILURE
+        }
+        _ => code,
+    }
+}
+
+/// Nobody could be told that this did not arrive; the exit code says what matters.
+fn complain(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 fn examine(args: Doctor) -> ExitCode {
     let mut checks = doctor::checks(Config::from_process());
     if let Some(unknown) = args.only.iter().find(|id| !checks.iter().any(|c| c.id == id.as_str())) {
-        eprintln!("error: there is no check {unknown}");
+        complain(&format!("error: there is no check {unknown}\n"));
         return ExitCode::from(td_doctor::EXIT_COULD_NOT_RUN);
     }
     checks.retain(|c| args.only.is_empty() || args.only.iter().any(|id| id == c.id));
     let report = td_doctor::run(checks, &mut |_| {});
+    let code = ExitCode::from(report.exit_code());
     match serde_json::to_string(&report) {
-        Ok(text) if args.json => println!("{text}"),
-        Ok(_) => print!("{}", report.plain()),
+        Ok(text) if args.json => say(&format!("{text}\n"), code),
+        Ok(_) => say(&report.plain(), code),
         Err(e) => {
-            eprintln!("error: {e}");
-            return ExitCode::from(td_doctor::EXIT_COULD_NOT_RUN);
+            complain(&format!("error: {e}\n"));
+            ExitCode::from(td_doctor::EXIT_COULD_NOT_RUN)
         }
     }
-    ExitCode::from(report.exit_code())
 }
 
 fn export(to: PathBuf) -> Result<Output, Failure> {

@@ -160,7 +160,7 @@ pub trait TokenStore: Send + Sync {
     /// Gives back what was taken and not used.
     fn refund(&self, token: &str, events: i64) -> Result<(), ControlError>;
 
-    /// Stores a request of an agent. `poll_hash` is of the secret it polls with.
+    /// Stores a request of an agent; `false` if too many wait. `poll_hash` is of the secret it polls with.
     fn ask_token(
         &self,
         poll_hash: &str,
@@ -169,7 +169,7 @@ pub trait TokenStore: Send + Sync {
         client: &str,
         until: ClientTime,
         now: ClientTime,
-    ) -> Result<(), ControlError>;
+    ) -> Result<bool, ControlError>;
 
     /// The request a person typed the code of.
     fn token_request(&self, code: &str, now: ClientTime) -> Result<Option<TokenRequest>, ControlError>;

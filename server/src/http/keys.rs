@@ -213,7 +213,9 @@ pub async fn ask(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) -> R
     let until = later(app.control.now(), REQUEST_LIFE);
     let stored =
         app.control.add(move |s, now| s.ask_token(&hash, &code, &name, &from.client, until, now)).await;
-    stored.map_err(ApiError::control(FAILED))?;
+    if !stored.map_err(ApiError::control(FAILED))? {
+        return Err(ApiError::unavailable("too many requests wait for somebody", REQUEST_LIFE));
+    }
     let body = json!({"poll_code": poll, "user_code": shown_code, "expires_in": REQUEST_LIFE.as_secs(), "interval": 5});
     Ok(json(StatusCode::OK, &body))
 }

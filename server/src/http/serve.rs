@@ -34,7 +34,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Handshakes under way at once; more wait in the socket's queue.
 const HANDSHAKES: usize = 512;
 /// Thirty days, this name only: long enough to be worth something, short enough that a server without TLS is reachable
-/// again in a month (docs/decisions/0007-tls.md).
+/// again in a month (docs/decisions/0009-tls.md).
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=2592000");
 
 /// Serves until `stop` resolves, then drains. Returns whether everybody was answered in time.

@@ -3,7 +3,7 @@
 //! Invariant: a certificate is replaced as a whole and at once; connections that are open keep what they began with.
 //! A client that asks for a name which is not ours gets our certificate all the same: its own error then says which name
 //! it wanted and which ones it was shown, where a refused handshake would say nothing
-//! (docs/decisions/0007-tls.md).
+//! (docs/decisions/0009-tls.md).
 
 use super::certificate::Certificate;
 use std::collections::BTreeMap;

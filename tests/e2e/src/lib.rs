@@ -5,7 +5,9 @@
 //! that are expected on this class of machine.
 
 pub mod device;
+pub mod dist;
 pub mod front;
+pub mod home;
 pub mod pebble;
 pub mod random;
 pub mod relay;

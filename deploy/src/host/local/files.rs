@@ -123,6 +123,20 @@ impl ReadFiles for LocalHost {
         let fs = rustix::fs::statvfs(there).map_err(|e| io_error("look at", there, &e.into()))?;
         Ok(fs.f_bavail.saturating_mul(fs.f_frsize))
     }
+
+    fn may_write(&self, path: &Path) -> Result<bool, HostError> {
+        use rustix::fs::{Access, AtFlags, CWD, accessat};
+        use rustix::io::Errno;
+        let there = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
+        if !there.is_dir() {
+            return Ok(false);
+        }
+        match accessat(CWD, there, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+            Ok(()) => Ok(true),
+            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Ok(false),
+            Err(e) => Err(io_error("look at", there, &e.into())),
+        }
+    }
 }
 
 fn folder(path: &Path) -> &Path {

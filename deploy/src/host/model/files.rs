@@ -121,6 +121,12 @@ impl ReadFiles for ModelHost {
     fn free_bytes(&self, _: &Path) -> Result<u64, HostError> {
         Ok(100 << 30)
     }
+
+    fn may_write(&self, path: &Path) -> Result<bool, HostError> {
+        let state = self.lock();
+        let there = path.ancestors().find_map(|parent| state.world.follow(parent));
+        Ok(matches!(there, Some(Node::Dir { .. })))
+    }
 }
 
 impl WriteFiles for ModelHost {

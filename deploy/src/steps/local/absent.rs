@@ -54,6 +54,6 @@ absent! {
     NetFirewall, NET_FIREWALL, "Open the firewall", "the server listens on loopback only";
     TlsRehearse, TLS_REHEARSE, "Rehearse the certificate", "nothing leaves this machine, so there is no TLS";
     TlsIssue, TLS_ISSUE, "Get the certificate", "nothing leaves this machine, so there is no TLS";
-    TimersEnable, TIMERS_ENABLE, "Enable timers", "there is no service manager to run them; copies are made by hand";
+    TimersEnable, TIMERS_ENABLE, "Enable timers", "this version makes later copies by hand only: td-sync backup export";
     OutsideProbe, OUTSIDE_PROBE, "Look from outside", "the server cannot be reached from outside, on purpose";
 }

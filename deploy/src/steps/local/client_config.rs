@@ -6,8 +6,9 @@ use super::questions::{DEVICE, EMAIL};
 use super::server_admin::admin_program;
 use crate::error::{Finding, Remedy, Situation, StepError};
 use crate::facts::Facts;
-use crate::host::{Look, Program, Removed};
+use crate::host::{EntryKind, Look, Program, Removed};
 use crate::step::{Change, Diff, Kind, Outcome, Step, StepKey, StepTraits, UndoOutcome, Wanted};
+use crate::steps::clearing;
 use crate::steps::dirs::{Dirs, MadeDirs};
 use crate::view::{Apply, Capture, Probe};
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ use td_client::connect::{ConnectError, Link, connect};
 use td_client::http::{Server, ServerUrl};
 use td_client::transport::TransportError;
 use td_state::answers::Answers;
+use td_state::shell;
 
 pub(super) struct ClientConfig;
 
@@ -195,12 +197,12 @@ impl Step for ClientConfig {
             }
         }
         restored |= log_out(cx, &undo)?;
-        let dirs = undo.dirs.undo(cx, false)?;
-        Ok(match (edited, dirs) {
-            (Some(why), _) => UndoOutcome::LeftAlone { why },
-            (None, UndoOutcome::NothingToDo) if restored => UndoOutcome::Restored,
-            (None, dirs) => dirs,
-        })
+        let outcome = match edited {
+            Some(why) => UndoOutcome::LeftAlone { why },
+            None if restored => UndoOutcome::Restored,
+            None => UndoOutcome::NothingToDo,
+        };
+        Ok(clearing::both(outcome, undo.dirs.undo(cx, clearing::nothing)?))
     }
 }
 
@@ -215,8 +217,13 @@ pub(super) fn foreign_td(places: &Places, facts: &Facts, look: &dyn Look) -> Opt
     };
     let mut folders = facts.path.clone();
     folders.push(places.bin.clone());
-    let candidates = folders.into_iter().map(|folder| folder.join("td"));
-    candidates.into_iter().find(|path| look.stat(path).is_ok_and(|stat| stat.is_some()) && !ours(path))
+    // A link into an installation of ours is ours, also when that is gone; a folder is no command.
+    let command = |path: &PathBuf| {
+        let kind = look.stat(path).ok().flatten().map(|stat| stat.kind);
+        kind.is_some_and(|kind| kind != EntryKind::Dir)
+            && !look.read_link(path).is_ok_and(|to| to.is_some_and(|to| is_ours(&to)))
+    };
+    folders.into_iter().map(|folder| folder.join("td")).find(|path| command(path) && !ours(path))
 }
 
 /// Whether a link leads into an installation of ours.
@@ -309,7 +316,7 @@ fn not_on_path(places: &Places) -> Finding {
         text: format!("{} is not in your PATH", places.bin.display()),
         remedy: Remedy::run(
             "add it (in your shell's start file, for good)",
-            format!("export PATH=\"{}:$PATH\"", places.bin.display()),
+            format!("export PATH={}:\"$PATH\"", shell::path(&places.bin)),
         ),
     }
 }

@@ -4,8 +4,9 @@ use super::client_program::Td;
 use super::places::Places;
 use crate::error::{Remedy, StepError};
 use crate::facts::Facts;
-use crate::host::{Mode, Removed};
+use crate::host::{EntryKind, Mode};
 use crate::step::{Change, Kind, Outcome, Step, StepKey, StepTraits, UndoOutcome, Wanted};
+use crate::steps::clearing;
 use crate::steps::dirs::{Dirs, MadeDirs};
 use crate::view::{Apply, Capture, Probe};
 use serde::{Deserialize, Serialize};
@@ -16,12 +17,14 @@ use td_state::answers::Answers;
 
 /// Name of the demo project on the server.
 const PROJECT: &str = "td-sync demo";
-/// What the demo begins with.
-const ISSUES: [&str; 3] = [
-    "Look at this project: td list",
-    "Connect a second device and run td sync there",
-    "Start a project of your own: td init in its folder",
-];
+/// What the demo begins with, in the words of the command as it is installed here.
+fn issues(td: &str) -> [String; 3] {
+    [
+        format!("Look at this project: {td} list"),
+        format!("Connect a second device and run {td} sync there"),
+        format!("Start a project of your own: {td} init in its folder"),
+    ]
+}
 
 pub(super) struct ClientRoundtrip;
 
@@ -115,7 +118,7 @@ impl Step for ClientRoundtrip {
             return Ok(Outcome::Unchanged);
         }
         Dirs::with_parents(&[&demo.folder]).apply(cx)?;
-        let project = fill(cx, &td, &demo.folder)?;
+        let project = fill(cx, &td, &demo.folder, &issues(&places.td))?;
         // A second device: another folder of the same person, gone again in a moment.
         let second = places.host.join("second-device");
         cx.remove_tree(&second)?;
@@ -134,16 +137,23 @@ impl Step for ClientRoundtrip {
 
     fn undo(&self, cx: &mut Apply<'_>, undo: Undo) -> Result<UndoOutcome, StepError> {
         cx.remove_tree(&undo.second)?;
+        let todos = undo.folder.join(".todos");
         if !undo.dirs.made.contains(&undo.folder) {
-            return Ok(UndoOutcome::NothingToDo);
+            // Somebody's own folder: there may be more than the demo in its tracker by now.
+            return Ok(match cx.stat(&todos)? {
+                None => UndoOutcome::NothingToDo,
+                Some(_) => {
+                    let why = format!("{} stays: its folder was there before setup", todos.display());
+                    UndoOutcome::LeftAlone { why }
+                }
+            });
         }
         // Ours is the tracker in it; files that a person put beside it keep the folder.
-        let todos = undo.folder.join(".todos");
-        let removed = cx.remove_tree(&todos)?;
-        Ok(match undo.dirs.undo(cx, false)? {
-            UndoOutcome::NothingToDo if removed == Removed::Gone => UndoOutcome::Restored,
-            outcome => outcome,
-        })
+        let outcome = match cx.stat(&undo.folder)?.map(|stat| stat.kind) {
+            Some(EntryKind::Dir) => clearing::clear(cx, &todos, clearing::tracker)?.outcome(),
+            _ => UndoOutcome::NothingToDo,
+        };
+        Ok(clearing::both(outcome, undo.dirs.undo(cx, clearing::nothing)?))
     }
 }
 
@@ -157,14 +167,14 @@ fn client(answers: &Answers, facts: &Facts, url: Option<&str>) -> Option<Td> {
 }
 
 /// Brings the folder to a linked project with issues in it, from wherever an interrupted run left it.
-fn fill(cx: &Apply<'_>, td: &Td, folder: &Path) -> Result<String, StepError> {
+fn fill(cx: &Apply<'_>, td: &Td, folder: &Path, issues: &[String]) -> Result<String, StepError> {
     if cx.stat(&database(folder))?.is_none() {
         td.run(cx, folder, &["init"])?;
     }
     let there = td.json(cx, folder, &["list"])?;
     let titles: Vec<_> =
         there.as_array().into_iter().flatten().filter_map(|issue| issue.get("title")?.as_str()).collect();
-    for title in ISSUES.iter().filter(|title| !titles.contains(title)) {
+    for title in issues.iter().filter(|title| !titles.contains(&title.as_str())) {
         td.run(cx, folder, &["create", title])?;
     }
     let projects = td.json(cx, folder, &["sync-project", "list"])?;

@@ -6,7 +6,7 @@ use super::places::Places;
 use super::server_admin::admin_program;
 use crate::error::StepError;
 use crate::facts::Facts;
-use crate::host::{Digest, Mode, Removed};
+use crate::host::{Digest, EntryKind, Mode, Removed};
 use crate::step::{Change, Kind, Outcome, Step, StepKey, UndoOutcome, Wanted};
 use crate::view::{Apply, Capture, Probe};
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ impl Step for DataDrill {
     const REV: u32 = 1;
 
     fn title(&self) -> String {
-        "Open the backup copy again".into()
+        "Prove the backup copy by opening it".into()
     }
 
     fn why(&self) -> &'static str {
@@ -80,6 +80,9 @@ impl Step for DataDrill {
     }
 
     fn undo(&self, cx: &mut Apply<'_>, note: PathBuf) -> Result<UndoOutcome, StepError> {
+        if cx.stat(&note)?.is_some_and(|stat| stat.kind != EntryKind::File) {
+            return Ok(UndoOutcome::LeftAlone { why: format!("{} is no file any more", note.display()) });
+        }
         Ok(match cx.remove_file(&note)? {
             Removed::Absent => UndoOutcome::NothingToDo,
             Removed::Gone | Removed::NotEmpty => UndoOutcome::Restored,

@@ -3,14 +3,17 @@
 use super::asking;
 use super::places::Places;
 use super::server_admin::admin_program;
-use crate::error::StepError;
+use crate::error::{Remedy, StepError};
 use crate::facts::Facts;
-use crate::host::Removed;
+use crate::host::{EntryKind, Look};
 use crate::step::{Change, Kind, ManualLine, Outcome, Step, StepKey, StepTraits, UndoOutcome, Wanted};
+use crate::steps::clearing;
 use crate::view::{Apply, Capture, Probe};
-use std::path::PathBuf;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use td_state::answers::Answers;
+use td_state::shell;
 
 /// Name of the first copy in the folder of copies.
 pub(super) const FIRST: &str = "first";
@@ -19,16 +22,38 @@ pub(super) const MANIFEST: &str = "manifest.json";
 
 pub(super) struct DataFirstBackup;
 
+/// What stands where it goes. The server makes it complete or not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Standing {
+    Nothing,
+    Complete,
+    Other,
+}
+
+impl Standing {
+    pub fn of(copy: &Path, look: &dyn Look) -> Result<Self, StepError> {
+        if look.stat(&copy.join(MANIFEST))?.is_some() {
+            return Ok(Self::Complete);
+        }
+        let folder = look.stat(copy)?.map(|stat| stat.kind == EntryKind::Dir);
+        let free = match folder {
+            None => true,
+            Some(folder) => folder && look.list(copy)?.is_none_or(|names| names.is_empty()),
+        };
+        Ok(if free { Self::Nothing } else { Self::Other })
+    }
+}
+
 impl Step for DataFirstBackup {
     /// Where it goes.
     type Desired = PathBuf;
-    /// It is there, completely.
-    type Observed = bool;
+    type Observed = Standing;
     /// The copy, if it was not there before us.
     type Undo = Option<PathBuf>;
     const KEY: StepKey = StepKey::DATA_FIRST_BACKUP;
     const KIND: Kind = Kind::Mutation;
-    const REV: u32 = 1;
+    const REV: u32 = 2;
 
     fn title(&self) -> String {
         "Make the first backup copy".into()
@@ -59,12 +84,23 @@ impl Step for DataFirstBackup {
         })
     }
 
-    fn observe(&self, cx: &Probe<'_>, copy: &PathBuf) -> Result<bool, StepError> {
-        Ok(cx.stat(&copy.join(MANIFEST))?.is_some())
+    fn observe(&self, cx: &Probe<'_>, copy: &PathBuf) -> Result<Standing, StepError> {
+        Standing::of(copy, &**cx)
     }
 
-    fn plan(&self, complete: &bool, desired: PathBuf) -> Change<PathBuf> {
-        if *complete { Change::Noop } else { Change::Create { desired } }
+    fn plan(&self, standing: &Standing, desired: PathBuf) -> Change<PathBuf> {
+        match standing {
+            Standing::Complete => Change::Noop,
+            Standing::Nothing => Change::Create { desired },
+            Standing::Other => Change::Blocked {
+                code: "E-COPY-IN-THE-WAY".into(),
+                why: format!("{} is there and is no copy of ours", desired.display()),
+                remedy: Remedy::run(
+                    "move it away, then run setup again",
+                    format!("mv {0} {0}.old", shell::path(&desired)),
+                ),
+            },
+        }
     }
 
     fn capture(&self, cx: &Capture<'_>, change: &Change<PathBuf>) -> Result<Option<PathBuf>, StepError> {
@@ -89,9 +125,6 @@ impl Step for DataFirstBackup {
 
     fn undo(&self, cx: &mut Apply<'_>, undo: Option<PathBuf>) -> Result<UndoOutcome, StepError> {
         let Some(copy) = undo else { return Ok(UndoOutcome::NothingToDo) };
-        Ok(match cx.remove_tree(&copy)? {
-            Removed::Absent => UndoOutcome::NothingToDo,
-            Removed::Gone | Removed::NotEmpty => UndoOutcome::Restored,
-        })
+        Ok(clearing::clear(cx, &copy, clearing::server_data)?.outcome())
     }
 }

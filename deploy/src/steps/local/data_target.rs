@@ -4,8 +4,9 @@ use super::host_statedir::changed;
 use super::places::Places;
 use crate::error::StepError;
 use crate::facts::Facts;
-use crate::host::Mode;
+use crate::host::{EntryKind, Mode};
 use crate::step::{Change, Kind, Outcome, Step, StepKey, UndoOutcome, Wanted};
+use crate::steps::clearing;
 use crate::steps::dirs::{Dirs, MadeDirs, Standing};
 use crate::view::{Apply, Capture, Probe};
 use td_state::answers::Answers;
@@ -67,10 +68,13 @@ impl Step for DataTarget {
     }
 
     fn undo(&self, cx: &mut Apply<'_>, undo: MadeDirs) -> Result<UndoOutcome, StepError> {
-        if let Some(backups) = undo.made.last() {
-            cx.remove_file(&backups.join(PROBE))?;
+        // A run that was cut off may have left it.
+        if let Some(probe) = undo.made.last().map(|backups| backups.join(PROBE))
+            && cx.stat(&probe)?.is_some_and(|stat| stat.kind == EntryKind::File)
+        {
+            cx.remove_file(&probe)?;
         }
         // Copies that somebody else put there keep their folder.
-        undo.undo(cx, false)
+        undo.undo(cx, clearing::nothing)
     }
 }

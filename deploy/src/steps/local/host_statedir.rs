@@ -4,6 +4,7 @@ use super::places::Places;
 use crate::error::StepError;
 use crate::facts::Facts;
 use crate::step::{Change, Kind, Outcome, Step, StepKey, UndoOutcome, Wanted};
+use crate::steps::clearing;
 use crate::steps::dirs::{Dirs, MadeDirs, Standing};
 use crate::view::{Apply, Capture, Probe};
 use td_state::answers::Answers;
@@ -62,7 +63,7 @@ impl Step for HostStateDir {
 
     fn undo(&self, cx: &mut Apply<'_>, undo: MadeDirs) -> Result<UndoOutcome, StepError> {
         // The supervisor is gone by now (its step is undone first).
-        undo.undo(cx, true)
+        undo.undo(cx, clearing::host_state)
     }
 }
 

@@ -22,7 +22,7 @@ impl Step for PreLocal {
     const REV: u32 = 1;
 
     fn title(&self) -> String {
-        "Check this copy of setup".into()
+        "Check that setup itself is complete".into()
     }
 
     fn why(&self) -> &'static str {

@@ -1,7 +1,7 @@
-//! Gate: every reason not to begin, all at once, before anything has changed.
+//! Gate: every reason not to begin that no other step tells, all at once, before anything has changed.
 
+use super::data_first_backup::{FIRST, Standing};
 use super::places::Places;
-use super::questions::{PortState, port_state};
 use super::server_config;
 use crate::error::{Remedy, StepError};
 use crate::facts::Facts;
@@ -10,6 +10,7 @@ use crate::step::{Change, Kind, Outcome, Step, StepKey, UndoOutcome, Wanted};
 use crate::view::{Apply, Capture, Probe};
 use std::path::{Path, PathBuf};
 use td_state::answers::Answers;
+use td_state::shell;
 
 /// Three programs, a little data and its first copy.
 const DISK: u64 = 256 << 20;
@@ -52,9 +53,6 @@ impl Step for PrePolicy {
                 facts.home.display()
             ));
         }
-        if port_state(places.address, &places, &**cx)? == PortState::Taken {
-            wrong.push(format!("{} belongs to another program (choose one with --port)", places.address));
-        }
         if cx.stat(&places.current)?.is_none() {
             let free = cx.free_bytes(&places.root)?;
             if free < DISK {
@@ -66,6 +64,9 @@ impl Step for PrePolicy {
                 ));
             }
         }
+        for folder in unwritable(&places, &**cx)? {
+            wrong.push(format!("nothing can be written in {} (by this user)", folder.display()));
+        }
         for (name, folder) in [("data", &places.data), ("backup", &places.backups)] {
             if folder.starts_with(&places.releases) || places.config.starts_with(folder) {
                 wrong.push(format!(
@@ -74,11 +75,17 @@ impl Step for PrePolicy {
                 ));
             }
         }
+        let first = places.backups.join(FIRST);
+        if Standing::of(&first, &**cx)? == Standing::Other {
+            wrong.push(format!("{} is there and is no copy of ours (move it away)", first.display()));
+        }
         if let Some(former) = former_data(&places, &**cx)? {
             wrong.push(format!(
-                "the server's data are in {0}, not in {1} (to move them: td-sync-setup stop, then mv {0} {1})",
+                "the server's data are in {}, not in {} (to move them: td-sync-setup stop, then mv {} {})",
                 former.display(),
-                places.data.display()
+                places.data.display(),
+                shell::path(&former),
+                shell::path(&places.data)
             ));
         }
         if places.data.starts_with(&places.backups) || places.backups.starts_with(&places.data) {
@@ -93,7 +100,7 @@ impl Step for PrePolicy {
         }
         Change::Blocked {
             code: "E-POLICY".into(),
-            why: wrong.join("; "),
+            why: wrong.join("\n"),
             remedy: Remedy::run("change what is named above, or the answers", "td-sync-setup answers show"),
         }
     }
@@ -109,6 +116,31 @@ impl Step for PrePolicy {
     fn undo(&self, _: &mut Apply<'_>, (): ()) -> Result<UndoOutcome, StepError> {
         Ok(UndoOutcome::NothingToDo)
     }
+}
+
+/// Folders that setup will need and cannot use. What is installed already has shown that it can.
+fn unwritable(places: &Places, look: &dyn Look) -> Result<Vec<PathBuf>, StepError> {
+    let mut needed = Vec::new();
+    if look.stat(&places.current)?.is_none() {
+        needed.extend([
+            &places.data,
+            &places.backups,
+            &places.config,
+            &places.client,
+            &places.host,
+            &places.demo,
+        ]);
+    }
+    if look.stat(&places.bin.join("td-sync-setup"))?.is_none() {
+        needed.push(&places.bin);
+    }
+    let mut wrong = Vec::new();
+    for folder in needed {
+        if !look.may_write(folder)? {
+            wrong.push(folder.clone());
+        }
+    }
+    Ok(wrong)
 }
 
 /// The data directory of an installed server, if it is another than the one that is wanted and still holds its data: a

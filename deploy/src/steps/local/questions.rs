@@ -54,14 +54,14 @@ pub const QUESTIONS: &[Question] = &[
         key: EMAIL,
         flag: "email",
         prompt: "Your mail address (the first admin)",
-        help: "It names you on the server. No mail is sent.",
+        help: "It names you on the server. No mail is sent to it.",
         parse: email,
     },
     Question {
         key: PORT,
         flag: "port",
         prompt: "Port of the server on this machine",
-        help: "It listens on 127.0.0.1 only.",
+        help: "The server listens on 127.0.0.1, which only this machine can reach.",
         parse: port,
     },
     Question {
@@ -75,28 +75,28 @@ pub const QUESTIONS: &[Question] = &[
         key: BACKUPS,
         flag: "backups",
         prompt: "Folder of backup copies",
-        help: "Best on another disk than the data.",
+        help: "A folder on another disk survives the loss of this one.",
         parse: folder,
     },
     Question {
         key: PREFIX,
         flag: "prefix",
         prompt: "Where to install the commands",
-        help: "They go to the folder bin in it.",
+        help: "The commands td, td-sync and td-sync-setup go to the folder bin below it.",
         parse: folder,
     },
     Question {
         key: DEVICE,
         flag: "device",
         prompt: "Name of this machine",
-        help: "It tells your devices apart.",
+        help: "By this name you tell your devices apart.",
         parse: word,
     },
     Question {
         key: DEMO,
         flag: "demo",
         prompt: "Folder of a demo project",
-        help: "A small project that is already synchronised.",
+        help: "A small project to try things out in, shared through your server from the start.",
         parse: folder,
     },
 ];
@@ -120,7 +120,7 @@ pub fn detect(key: &AnswerKey, answers: &Answers, facts: &Facts, look: &dyn Look
     Some(match key {
         key if *key == EMAIL => detect_email(facts, look)?,
         key if *key == PORT => detect_port(&places, look)?,
-        key if *key == DATA => path(&places.data, "below $XDG_DATA_HOME"),
+        key if *key == DATA => path(&places.data, "the usual place for a user's own data"),
         key if *key == BACKUPS => path(&places.backups, "beside the data; another disk is safer"),
         key if *key == PREFIX => {
             path(&facts.home.join(".local"), "the usual place for a user's own programs")
@@ -154,13 +154,13 @@ fn detect_email(facts: &Facts, look: &dyn Look) -> Option<Detected> {
     let user = if facts.user.is_empty() { "admin" } else { &facts.user };
     let host = if facts.hostname.is_empty() { "localhost" } else { &facts.hostname };
     let answer = email(&format!("{user}@{host}")).or_else(|_| email("admin@localhost")).ok()?;
-    Some(Detected { answer, reason: "your user and host name; no mail is ever sent to it".into() })
+    Some(Detected { answer, reason: "made of your user and host name".into() })
 }
 
 fn detect_port(places: &Places, look: &dyn Look) -> Option<Detected> {
     for port in FIRST_PORT..=LAST_PORT {
         let reason = match port_state(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), places, look) {
-            Ok(PortState::Free) if port == FIRST_PORT => "free".into(),
+            Ok(PortState::Free) if port == FIRST_PORT => "it is free".into(),
             Ok(PortState::Free) => format!("{FIRST_PORT} is taken by another program, this one is free"),
             Ok(PortState::Ours) => "your server already listens there".into(),
             Ok(PortState::Taken) | Err(_) => continue,

@@ -64,7 +64,7 @@ impl Step for ReceiptSeal {
     const REV: u32 = 1;
 
     fn title(&self) -> String {
-        "Note what stands now".into()
+        "Write down what is installed".into()
     }
 
     fn why(&self) -> &'static str {

@@ -9,6 +9,7 @@ use crate::steps::managed::{self, FileBefore, FileSeen, ManagedFile};
 use crate::view::{Apply, Capture, Probe};
 use std::path::PathBuf;
 use td_state::answers::Answers;
+use td_state::shell;
 use td_templates::env_file::{EnvError, EnvFile};
 
 /// The file that was written before, unchanged: then the next one may replace it whole.
@@ -44,7 +45,7 @@ impl Situation for ConfigError {
         match self {
             Self::Unreadable { path, .. } => Remedy::run(
                 "correct the line, or move the file away",
-                format!("mv {0} {0}.old", path.display()),
+                format!("mv {0} {0}.old", shell::path(path)),
             ),
             Self::Unwritable(_) => Remedy::run("choose another folder", "td-sync-setup answers show"),
         }

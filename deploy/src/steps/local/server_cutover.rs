@@ -4,13 +4,13 @@ use super::asking;
 use super::places::Places;
 use crate::error::{Remedy, StepError};
 use crate::facts::Facts;
-use crate::host::{Detached, Removed};
+use crate::host::Detached;
 use crate::step::{Change, Diff, Kind, Outcome, Step, StepKey, StepTraits, UndoOutcome, Wanted};
 use crate::supervisor::HostStatus;
 use crate::view::{Apply, Capture, Probe, Wait};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use td_state::answers::Answers;
 
@@ -136,9 +136,18 @@ impl Step for ServerCutover {
         if lived {
             asking::tell(&places, cx.facts(), &**cx, "host-stop")?;
         }
-        let removed =
-            if undo.points_to.is_none() { cx.remove_file(&places.current)? } else { Removed::Absent };
-        Ok(if lived || removed == Removed::Gone { UndoOutcome::Restored } else { UndoOutcome::NothingToDo })
+        let outcome = if lived { UndoOutcome::Restored } else { UndoOutcome::NothingToDo };
+        if undo.points_to.is_some() || cx.stat(&places.current)?.is_none() {
+            return Ok(outcome);
+        }
+        // Ours points to a release beside it; whatever else stands there by now is somebody's.
+        if cx.read_link(&places.current)?.is_none_or(|to| to.parent() != Some(Path::new("releases"))) {
+            return Ok(UndoOutcome::LeftAlone {
+                why: format!("{} is another one now", places.current.display()),
+            });
+        }
+        cx.remove_file(&places.current)?;
+        Ok(UndoOutcome::Restored)
     }
 }
 
@@ -176,7 +185,7 @@ fn crash_loop(places: &Places, status: &HostStatus) -> StepError {
     StepError::new(
         "E-SERVER-ENDS",
         format!("the server ends by itself again and again ({})", exit.unwrap_or_else(|| "unknown".into())),
-        "it starts and finds something it cannot work with; its own words are below",
+        "it starts and finds something it cannot work with; the last lines of its log say what",
         Remedy::run(format!("read {}", places.log.display()), "td-sync-setup logs"),
     )
 }

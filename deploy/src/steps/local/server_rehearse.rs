@@ -210,7 +210,7 @@ fn ended_at_once() -> StepError {
         "E-REHEARSE-ENDS",
         "the server ended while it was starting",
         "it does not work on this machine; nothing of yours was touched",
-        Remedy::say("read its own words below"),
+        Remedy::say("see what the last lines of its log say, above"),
     )
     // Somebody may have taken the port between the look and the start.
     .may_retry()

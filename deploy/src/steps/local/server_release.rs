@@ -6,8 +6,9 @@ use super::places::{PROGRAMS, Places};
 use super::questions::RELEASE;
 use crate::error::StepError;
 use crate::facts::Facts;
-use crate::host::{Digest, Mode, Removed};
+use crate::host::{Digest, Mode};
 use crate::step::{Change, Diff, Kind, Outcome, Step, StepKey, StepTraits, UndoOutcome, Wanted};
+use crate::steps::clearing;
 use crate::view::{Apply, Capture, Probe};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -147,10 +148,6 @@ impl Step for ServerRelease {
 
     fn undo(&self, cx: &mut Apply<'_>, undo: Undo) -> Result<UndoOutcome, StepError> {
         let Some(folder) = undo.made else { return Ok(UndoOutcome::NothingToDo) };
-        // Its name is a hash of what we put there; nobody else writes into it.
-        Ok(match cx.remove_tree(&folder)? {
-            Removed::Absent => UndoOutcome::NothingToDo,
-            Removed::Gone | Removed::NotEmpty => UndoOutcome::Restored,
-        })
+        Ok(clearing::clear(cx, &folder, clearing::release)?.outcome())
     }
 }

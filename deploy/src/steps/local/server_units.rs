@@ -24,11 +24,11 @@ impl Step for ServerUnits {
     const REV: u32 = 1;
 
     fn title(&self) -> String {
-        "Describe the server to its supervisor".into()
+        "Set up what keeps the server running".into()
     }
 
     fn why(&self) -> &'static str {
-        "a supervisor of our own keeps the server running; it does not start at boot (`td-sync-setup start` does it)"
+        "a supervisor of ours starts the server again when it ends; with or without systemd it does not start at boot yet (after a restart of the machine, `td-sync-setup start` starts it)"
     }
 
     fn needs(&self) -> &'static [StepKey] {

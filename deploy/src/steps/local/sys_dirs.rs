@@ -5,6 +5,7 @@ use super::places::Places;
 use crate::error::StepError;
 use crate::facts::Facts;
 use crate::step::{Change, Kind, Outcome, Step, StepKey, UndoOutcome, Wanted};
+use crate::steps::clearing;
 use crate::steps::dirs::{Dirs, MadeDirs, Standing};
 use crate::view::{Apply, Capture, Probe};
 use td_state::answers::Answers;
@@ -58,7 +59,13 @@ impl Step for SysDirs {
     }
 
     fn undo(&self, cx: &mut Apply<'_>, undo: MadeDirs) -> Result<UndoOutcome, StepError> {
+        let data = Places::of(cx.answers(), cx.facts()).data;
+        let outcome = undo.undo(cx, clearing::server_data)?;
         // A data folder that was there before us is not in the list, so it stays in any case.
-        undo.undo(cx, true)
+        if undo.made.contains(&data) || cx.stat(&data.join("server.db"))?.is_none() {
+            return Ok(outcome);
+        }
+        let why = format!("the data in {} stay: the folder was there before setup", data.display());
+        Ok(clearing::both(UndoOutcome::LeftAlone { why }, outcome))
     }
 }

@@ -10,6 +10,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::time::Duration;
 use td_engine::time::ClientTime;
 
+/// Requests of agents that wait at the same time. Anybody may make one, so there is an end to it.
+const MOST_REQUESTS: i64 = 1_000;
+
 const COLUMNS: &str =
     "SELECT id, kind, name, key_prefix, created_at, expires_at, last_used_at, max_events, used_events
     FROM tdsync_tokens";
@@ -216,15 +219,19 @@ impl TokenStore for SqliteControl {
         client: &str,
         until: ClientTime,
         now: ClientTime,
-    ) -> Result<(), ControlError> {
+    ) -> Result<bool, ControlError> {
         self.write(|tx| {
             tx.execute("DELETE FROM tdsync_token_requests WHERE expires_at <= ?1", [stamp(now)])?;
+            let open: i64 = tx.query_row("SELECT count(*) FROM tdsync_token_requests", [], |row| row.get(0))?;
+            if open >= MOST_REQUESTS {
+                return Ok(false);
+            }
             tx.execute(
                 "INSERT INTO tdsync_token_requests (id, poll_hash, user_code, name, client, created_at, expires_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 params![secret::id("tr_")?, poll_hash, code, name, client, stamp(now), stamp(until)],
             )?;
-            Ok(())
+            Ok(true)
         })
     }
 

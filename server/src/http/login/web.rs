@@ -23,14 +23,19 @@ pub async fn start(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) ->
     });
     let (email, redirect_uri, state) = given.await?;
     let bare = address(&email).ok_or_else(|| ApiError::bad_request("valid email is required"))?;
-    let callback = app.config.login.web_callback.clone();
-    if callback.as_ref().is_some_and(|c| *c != redirect_uri) {
+    let callback = app.config.login.web_callback.as_ref();
+    if callback.is_some_and(|c| *c != redirect_uri) {
         return Err(ApiError::bad_request("redirect_uri not allowed"));
     }
     let answer = json(
         StatusCode::OK,
         &json!({"status": "email_sent_if_allowed", "expires_in": LIFE.as_secs(), "retry_after": 60}),
     );
+    let Some(callback) = callback else {
+        // The link would lead nowhere (W36), and an address out of the request would lead the token to a stranger.
+        tracing::warn!(rid = from.request_id, "no web login without SYNC_AUTH_WEB_CALLBACK_URL");
+        return Ok(answer);
+    };
     if !app.limits.mail(Purpose::WebLogin, &bare) {
         app.control.refused_mail(&from.client);
         return Ok(answer);
@@ -66,7 +71,7 @@ pub async fn start(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) ->
         .add(move |s, now| s.start_login(&new, &begun, now))
         .await
         .map_err(ApiError::control(FAILED))?;
-    let link = format!("{}?token={}", callback.unwrap_or_default(), token.shown);
+    let link = format!("{callback}?token={}", token.shown);
     let written = Mail::web_login(&user.email, &link, &from.request_id);
     mail(&app, written, &from, &token.selector, &bare).await;
     Ok(answer)

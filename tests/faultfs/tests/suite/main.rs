@@ -2,6 +2,8 @@
 
 mod disk;
 mod failures;
+mod files;
 mod laws;
 mod logs;
+mod pipeline;
 mod power;
