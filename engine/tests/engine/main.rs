@@ -10,6 +10,7 @@ mod events;
 mod local_changes;
 mod merge_rules;
 mod project_db;
+mod random_log;
 mod rebuild;
 mod shapes;
 mod soup;
