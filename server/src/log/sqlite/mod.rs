@@ -6,6 +6,7 @@
 //! Danger: the file is shared with the reference. Names, types and value forms are a contract (server-protocol 6.3, 6.5).
 
 mod file;
+mod inspect;
 mod late;
 mod reader;
 mod writer;
@@ -13,7 +14,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use super::{Clock, CommitGate, EventLog, Head, HistoryQuery, LogError, ReadQuery, Ticket};
+use super::{
+    Clock, CommitGate, EventLog, Filter, Head, HistoryQuery, Inspected, LogError, ReadQuery, Ticket,
+};
 use late::HasMarks;
 use reader::Readers;
 use std::ops::ControlFlow;
@@ -226,6 +229,14 @@ impl EventLog for SqliteLog {
     ) -> Result<usize, LogError> {
         let of = (query.entity_type.as_str(), &query.entity_id, query.after.0, limit(query.limit));
         self.readers.read(reader::HISTORY, of, each)
+    }
+
+    fn inspect(
+        &self,
+        filter: &Filter,
+        each: &mut dyn FnMut(Inspected) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        self.readers.inspect(filter, each)
     }
 
     fn head(&self) -> Head {
