@@ -213,8 +213,24 @@ pub const VARIABLES: &[Variable] = &[
         "free space in MiB below which pushes are refused until there is room",
     ),
     active("SYNC_AUTH_EVENT_RETENTION", Kind::Duration, Some("90d"), "how long sign-in events are kept"),
-    active("SYNC_RATE_LIMIT_EVENT_RETENTION", Kind::Duration, Some("30d"), "how long refusals are kept"),
-    not_yet("SYNC_CORS_ALLOWED_ORIGINS", Kind::Text, None, "origins of an admin web page"),
+    active(
+        "SYNC_RATE_LIMIT_EVENT_RETENTION",
+        Kind::Duration,
+        Some("30d"),
+        "how long refusals by a limit are kept",
+    ),
+    active(
+        "SYNC_PROJECT_GRACE",
+        Kind::Duration,
+        Some("30d"),
+        "how long a deleted project can be brought back before its files go",
+    ),
+    active(
+        "SYNC_CORS_ALLOWED_ORIGINS",
+        Kind::Text,
+        None,
+        "origins whose pages may call the admin routes from a browser, separated by commas; `*` means all",
+    ),
     active(
         "SYNC_EMAIL_PROVIDER",
         Kind::OneOf(&["log", "memory", "smtp", "cloudflare"]),

@@ -216,12 +216,6 @@ pub trait LoginStore: Send + Sync {
     /// Writes down what happened.
     fn login_events(&self, events: &[LoginEvent], now: ClientTime) -> Result<(), ControlError>;
 
-    /// Ends what is overdue; forgets events and refusals older than their retention, and keys and tokens that expired
-    /// a month ago. Returns how many rows changed.
-    fn sweep(
-        &self,
-        auth_events_before: ClientTime,
-        refusals_before: ClientTime,
-        now: ClientTime,
-    ) -> Result<usize, ControlError>;
+    /// Ends what is overdue, and forgets keys and tokens that expired a month ago. Returns how many rows changed.
+    fn sweep(&self, now: ClientTime) -> Result<usize, ControlError>;
 }

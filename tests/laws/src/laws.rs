@@ -9,9 +9,7 @@ use td_engine::id::{DeviceId, Seq, SessionId};
 use td_engine::payload::Payload;
 use td_engine::taxonomy::{Action, EntityType};
 use td_engine::time::ClientTime;
-use td_server::log::{
-    EventLog, Filter, Head, HistoryQuery, LogError, MAX_PAYLOAD_BYTES, Outcome, ReadQuery,
-};
+use td_server::log::{EventLog, Filter, Head, HistoryQuery, LogError, MAX_PAYLOAD_BYTES, Outcome, ReadQuery};
 
 const PUSHERS: i64 = 4;
 const PUSHES: i64 = 40;

@@ -8,7 +8,7 @@ use td_engine::time::ClientTime;
 
 const COLUMNS: &str = "SELECT id, email, is_admin, created_at FROM users";
 
-fn user(row: &Row<'_>) -> rusqlite::Result<User> {
+pub(super) fn user(row: &Row<'_>) -> rusqlite::Result<User> {
     Ok(User {
         id: row.get("id")?,
         email: row.get("email")?,
@@ -57,6 +57,10 @@ pub(super) fn ensure(
     Ok((made, true))
 }
 
+pub(super) fn admins(c: &Connection) -> Result<i64, ControlError> {
+    Ok(c.query_row("SELECT count(*) FROM users WHERE is_admin", [], |row| row.get(0))?)
+}
+
 pub(super) fn set_admin(
     c: &Connection,
     id: &str,
@@ -64,8 +68,7 @@ pub(super) fn set_admin(
     now: ClientTime,
 ) -> Result<Change, ControlError> {
     let Some(user) = by_id(c, id)? else { return Ok(Change::Unknown) };
-    let admins: i64 = c.query_row("SELECT count(*) FROM users WHERE is_admin", [], |row| row.get(0))?;
-    if !admin && user.is_admin && admins == 1 {
+    if !admin && user.is_admin && admins(c)? == 1 {
         return Ok(Change::Last);
     }
     c.execute(
