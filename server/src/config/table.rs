@@ -267,7 +267,12 @@ pub const VARIABLES: &[Variable] = &[
     active("SYNC_EMAIL_BASE_URL", Kind::Url, None, "address in mailed device links"),
     active("SYNC_AUTH_WEB_CALLBACK_URL", Kind::Url, None, "address in mailed web links"),
     not_yet("SYNC_LEGACY_DEVICE_AUTH", Kind::Flag, Some("false"), "the reference's old device login"),
-    active("SYNC_DEV_EMAIL_INSPECT", Kind::Flag, Some("false"), "the development mailbox"),
+    active(
+        "SYNC_DEV_EMAIL_INSPECT",
+        Kind::Flag,
+        Some("false"),
+        "for tests: the last mail can be read, and looking at a login's link approves it",
+    ),
     active("CLOUDFLARE_ACCOUNT_ID", Kind::Text, None, "account that sends mail"),
     active("CLOUDFLARE_EMAIL_API_TOKEN", Kind::Secret, None, "key of that account"),
     active("CLOUDFLARE_EMAIL_FROM", Kind::Text, None, "sender of mail"),
