@@ -65,6 +65,10 @@ pub async fn invite(
         read_object(&inbox, |f| Ok((f.text_or_empty("email")?, f.text_or_empty("role")?))).await?;
     let email = address(&email).ok_or_else(|| ApiError::bad_request("valid email is required"))?;
     let role = Role::parse(&role).ok_or_else(|| ApiError::bad_request("valid role is required"))?;
+    if app.post.delivers() {
+        // Anybody with a project could fill a stranger's mailbox (W34).
+        app.limits.invitation(&email).map_err(ApiError::rate_limited)?;
+    }
     let _writing = app.gate.write().await?;
     let token = secret::bytes::<32>().map_err(|e| ApiError::internal(FAILED, e))?;
     let token = secret::hex(&token);

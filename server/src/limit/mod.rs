@@ -86,6 +86,11 @@ impl Limits {
         self.mail.hit((purpose.as_str(), address.into()), Instant::now()).is_ok()
     }
 
+    /// Counts an invitation that is mailed: one a minute and address, whoever invites; else, when to come back.
+    pub fn invitation(&self, address: &str) -> Result<(), Duration> {
+        self.mail.hit(("project_invitation", address.into()), Instant::now())
+    }
+
     /// Counts a call by somebody who has no key yet; else, when to come back.
     pub fn stranger(&self, class: Class, client: IpAddr) -> Result<(), Duration> {
         let bucket = if class == Class::AuthPoll { &self.auth_poll } else { &self.auth };
