@@ -12,6 +12,7 @@ pub mod disk;
 pub mod doctor;
 pub mod http;
 pub mod identity;
+pub mod import;
 pub mod limit;
 pub mod live;
 pub mod log;

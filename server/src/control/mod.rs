@@ -15,6 +15,7 @@ mod usage;
 
 pub use cache::Control;
 pub use slug::slug_stem;
+pub(crate) use sqlite::CONTROL_SCHEMA;
 pub use sqlite::{SCHEMA, SqliteControl};
 pub use usage::{Refused, Usage};
 

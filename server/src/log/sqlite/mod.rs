@@ -13,6 +13,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use file::SCHEMA as EVENTS_SCHEMA;
+pub(crate) use reader::event as stored_event;
+
 use super::{Clock, CommitGate, EventLog, Head, HistoryQuery, LogError, ReadQuery, Ticket};
 use late::HasMarks;
 use reader::Readers;
