@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod ending;
 pub mod http;
 pub mod identity;
+pub mod import;
 pub mod jobs;
 pub mod limit;
 pub mod live;

@@ -16,7 +16,7 @@ use crate::identity::Identity;
 use crate::jobs::{self, Jobs};
 use crate::limit::Limits;
 use crate::live::OpenProjects;
-use crate::log::{Counts, Logs, Options, Projects, ProjectsOptions};
+use crate::log::{Clock, Counts, Logs, Options, Projects, ProjectsOptions};
 use crate::mail::{MailError, Post};
 use crate::maintenance::Gate;
 use crate::metrics::Metrics;
@@ -116,21 +116,26 @@ pub struct Server {
 }
 
 /// Opens the control store of a data directory.
-pub fn open_control(config: &Config, dir: &DataDir) -> Result<Control, ControlError> {
+pub fn open_control(config: &Config, dir: &DataDir, clock: Clock) -> Result<Control, ControlError> {
     let store = SqliteControl::open(&config.server_db, dir)?;
-    Ok(Control::new(Arc::new(store), clock::system()))
+    Ok(Control::new(Arc::new(store), clock))
 }
 
 impl Server {
     /// Takes the data directory and the sockets.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_by(config, clock::system())
+    }
+
+    /// [`Server::start`] by another clock than the machine's.
+    pub fn start_by(config: Config, clock: Clock) -> Result<Self, StartError> {
         let dir = DataDir::take(&config.data_dir(), PATIENCE)?;
         dir.clear_staging()?;
         let identity = Identity::load(&dir)?;
-        let control = open_control(&config, &dir)?;
+        let control = open_control(&config, &dir, Arc::clone(&clock))?;
         let projects_error = |source| StartError::Projects { path: config.projects.clone(), source };
         std::fs::create_dir_all(&config.projects).map_err(projects_error)?;
-        let log = Options::new(clock::system());
+        let log = Options::new(Arc::clone(&clock));
         let log_counters = Arc::clone(&log.counters);
         let options = ProjectsOptions { dir: config.projects.clone(), most_open: MOST_OPEN, log };
         let logs: Arc<dyn Logs> = Arc::new(Projects::new(options).map_err(projects_error)?);
@@ -138,13 +143,8 @@ impl Server {
         let tls = config.tls.as_ref().map(|tls| Tls::start(tls, &dir, listeners.answers_http()));
         let tls = tls.transpose()?.map(Arc::new);
         let gate = Arc::new(Gate::default());
-        let projects = OpenProjects::new(
-            Arc::clone(&logs),
-            config.projects.clone(),
-            dir.epoch(),
-            clock::system(),
-            MOST_USED,
-        );
+        let projects =
+            OpenProjects::new(Arc::clone(&logs), config.projects.clone(), dir.epoch(), clock, MOST_USED);
         let app = Arc::new(App {
             limits: Limits::new(&config.limits),
             post: Post::new(&config.mail, &config.base_url)?,

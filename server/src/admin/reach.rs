@@ -2,6 +2,7 @@
 
 use super::socket::{Spoken, path as socket_path};
 use super::{AdminError, Alone, Office, Reply, Request};
+use crate::clock;
 use crate::config::Config;
 use crate::control::ControlError;
 use crate::datadir::{DataDir, DataDirError};
@@ -84,7 +85,7 @@ pub fn ask(config: &Config, request: &Request) -> Result<Reply, ReachError> {
 
 fn alone(config: &Config, dir: DataDir, request: &Request) -> Result<Reply, ReachError> {
     let identity = Identity::load(&dir)?;
-    let control = open_control(config, &dir)?;
+    let control = open_control(config, &dir, clock::system())?;
     let office = Office::Alone(Box::new(Alone { config: config.clone(), dir, identity, control }));
     Ok(office.answer(request)?)
 }

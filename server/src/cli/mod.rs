@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 refused or failed, 2 usage; doctor: 0, 9, 10 (DESIGN 2).
 
 mod admin;
+mod import;
 mod serve;
 
 use anyhow::Context;
@@ -36,6 +37,8 @@ enum Verb {
         #[command(subcommand)]
         verb: BackupVerb,
     },
+    /// Take over a data directory of the Go td-sync, or give one back
+    Import(import::Import),
     /// Settings, which are SYNC_* environment variables
     Config {
         #[command(subcommand)]
@@ -139,6 +142,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let (as_json, result) = match cli.verb {
         None | Some(Verb::Serve) => return report(false, serve::serve().map(|()| None)),
         Some(Verb::Doctor(args)) => return examine(args),
+        Some(Verb::Import(args)) => return args.run(),
         Some(Verb::Admin(admin)) => (admin.json, admin.run()),
         Some(Verb::Backup { verb: BackupVerb::Export { to, json } }) => (json, export(to)),
         Some(Verb::Backup { verb: BackupVerb::Check { dir, json } }) => (json, check_backup(dir)),

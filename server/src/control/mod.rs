@@ -22,6 +22,7 @@ pub use oversight::{
     UserSeen,
 };
 pub use slug::slug_stem;
+pub(crate) use sqlite::CONTROL_SCHEMA;
 pub use sqlite::{SCHEMA, SqliteControl};
 pub use usage::{Refused, Usage};
 

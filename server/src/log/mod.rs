@@ -18,6 +18,7 @@ pub use inspect::{Filter, Inspected};
 pub use memory::{MemoryLog, MemoryLogs};
 pub use projects::{Projects, ProjectsOptions};
 pub use sqlite::{CheckpointPolicy, Counters, Counts, Durability, Options, SqliteLog};
+pub(crate) use sqlite::{EVENTS_SCHEMA, stored_event};
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its share")]
 
+pub mod deployment;
 pub mod log;
 pub mod mailserver;
 pub mod schema;

@@ -28,6 +28,8 @@ use td_engine::time::ClientTime;
 
 /// Version of `schema_info` that this program reads and writes.
 pub const SCHEMA: u32 = 6;
+/// Makes the tables of that version in an empty file.
+pub(crate) const CONTROL_SCHEMA: &str = include_str!("schema.sql");
 
 /// `server.db`.
 pub struct SqliteControl {
@@ -83,7 +85,7 @@ fn check_or_create(connection: &mut Connection) -> Result<(), ControlError> {
     let tables: i64 =
         tx.query_row("SELECT count(*) FROM sqlite_master WHERE type = 'table'", [], |row| row.get(0))?;
     if tables == 0 {
-        tx.execute_batch(include_str!("schema.sql"))?;
+        tx.execute_batch(CONTROL_SCHEMA)?;
     } else {
         let version = tx
             .query_row("SELECT value FROM schema_info WHERE key = 'version'", [], |row| {

@@ -14,7 +14,7 @@ use td_engine::id::Seq;
 use td_engine::time::ClientTime;
 
 /// As the reference writes it (server-protocol 6.5); it opens our files and we open its.
-const SCHEMA: &str = "
+pub(crate) const SCHEMA: &str = "
 CREATE TABLE events (
     server_seq        INTEGER PRIMARY KEY AUTOINCREMENT,
     device_id         TEXT NOT NULL,

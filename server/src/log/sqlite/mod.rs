@@ -14,6 +14,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use file::SCHEMA as EVENTS_SCHEMA;
+pub(crate) use reader::event as stored_event;
+
 use super::{
     Clock, CommitGate, EventLog, Filter, Head, HistoryQuery, Inspected, LogError, ReadQuery, Ticket,
 };

@@ -145,8 +145,8 @@ fn page(
     Ok(handed)
 }
 
-/// A row that begins with the columns of [`PAGE`].
-pub(super) fn event(row: &Row<'_>) -> Result<LogEvent, LogError> {
+/// From the first nine columns, in the order of [`PAGE`].
+pub(crate) fn event(row: &Row<'_>) -> Result<LogEvent, LogError> {
     let seq = Seq(row.get(0).map_err(file::storage)?);
     let damaged = |what: String| LogError::Damaged { seq, what };
     let text = |column: usize| row.get::<_, String>(column).map_err(|e| damaged(e.to_string()));
