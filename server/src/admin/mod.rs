@@ -14,6 +14,7 @@ mod office;
 mod projects;
 mod quarantine;
 mod reach;
+mod redact;
 mod socket;
 mod tls;
 mod users;
@@ -114,6 +115,13 @@ pub enum Request {
     ProjectsPurge {
         /// Id, slug or name.
         project: String,
+    },
+    /// Takes a text out of a project.
+    Redact {
+        /// Id, slug or name.
+        project: String,
+        /// What must go. Never logged.
+        text: String,
     },
     /// Makes an enrolment link.
     EnrollCreate {

@@ -106,7 +106,7 @@ fn recorded(db: &ProjectDb) -> Result<Recorded, LiveError> {
 }
 
 /// Looks at the live view once it has what the log has.
-fn look<T: Send + 'static>(
+pub(super) fn look<T: Send + 'static>(
     office: &Office,
     project: &Project,
     look: impl FnOnce(&ProjectDb) -> Result<T, LiveError> + Send + 'static,

@@ -96,6 +96,12 @@ impl OpenProjects {
         lock(&self.open).retain(|_, p| p.unused_for() < idle);
     }
 
+    /// Forgets a project, whoever uses it, and what is kept of its snapshots: the next use reads everything anew.
+    pub fn evict(&self, project: &ProjectId) {
+        lock(&self.open).remove(project);
+        self.shelves.of(project).clear();
+    }
+
     fn known(&self, project: &ProjectId) -> Option<Arc<OpenProject>> {
         let open = lock(&self.open).get(project).cloned()?;
         open.touch();

@@ -9,6 +9,7 @@ mod file;
 mod inspect;
 mod late;
 mod reader;
+mod rewrite;
 mod writer;
 
 #[cfg(test)]
