@@ -7,8 +7,8 @@
 //! a WAL in and removes it on close: a `SELECT` from a tool has taken a replicator's WAL away.
 
 use super::error::{ImportError, database, io_error};
-use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsString;
@@ -17,13 +17,15 @@ use std::io::{self, Read};
 use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// First bytes of a rollback journal that has something to roll back.
 const HOT: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 /// How long a writer that we did not see may keep us waiting.
 const WAIT: Duration = Duration::from_secs(5);
+/// Longest row that is read: two of the longest payloads, and room for names.
+const LONGEST: i32 = 48 << 20;
 
 /// What cannot be looked into, as the end of a sentence that begins with the file.
 pub(super) struct Unreadable {
@@ -121,6 +123,7 @@ pub(super) fn look(path: &Path, scratch: &Path) -> Result<Look, Unreadable> {
 /// What a file that a stranger may have made must not do through us.
 fn distrust(conn: &Connection) -> rusqlite::Result<()> {
     conn.busy_timeout(WAIT)?;
+    conn.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
@@ -136,31 +139,15 @@ pub(super) fn damage(conn: &Connection) -> rusqlite::Result<Option<String>> {
 }
 
 /// Copies what `from` shows to a new file at `to`: one file, in rollback mode.
-pub(super) fn copy(from: &Connection, to: &Path) -> Result<Connection, ImportError> {
+pub(super) fn copy(from: &Look, to: &Path) -> Result<Connection, ImportError> {
     let failed = database(to);
-    let mut target = Connection::open(to).map_err(&failed)?;
-    // A folder that nobody knows yet: synced as a whole before it gets its name.
-    target.pragma_update(None, "synchronous", "off").map_err(&failed)?;
-    {
-        let backup = Backup::new(from, &mut target).map_err(&failed)?;
-        let begun = Instant::now();
-        loop {
-            match backup.step(-1).map_err(&failed)? {
-                StepResult::Done => break,
-                StepResult::Busy | StepResult::Locked if begun.elapsed() > WAIT => {
-                    let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
-                    return Err(failed(rusqlite::Error::SqliteFailure(busy, None)));
-                }
-                _ => {
-                    #[allow(clippy::disallowed_methods, reason = "polls a lock of SQLite, up to a limit")]
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-            }
-        }
-    }
-    target.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(())).map_err(&failed)?;
-    distrust(&target).map_err(&failed)?;
-    Ok(target)
+    // The file of `from` is open read-only, or private: only what is made is written to.
+    from.pragma_update(None, "query_only", false).map_err(&failed)?;
+    let name = to.to_string_lossy();
+    from.execute("VACUUM INTO ?1", [&name]).map_err(&failed)?;
+    let made = Connection::open(to).map_err(&failed)?;
+    distrust(&made).map_err(&failed)?;
+    Ok(made)
 }
 
 /// A file beside a database, if it is there.

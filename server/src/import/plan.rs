@@ -105,7 +105,7 @@ impl Plan {
 }
 
 /// One project as it was found in what was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ProjectDone {
     /// `p_` and 16 hex digits.
     pub id: String,
