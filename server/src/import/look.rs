@@ -7,6 +7,7 @@
 //! a WAL in and removes it on close: a `SELECT` from a tool has taken a replicator's WAL away.
 
 use super::error::{ImportError, database, io_error};
+use crate::disk::free_bytes;
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -26,6 +27,8 @@ const HOT: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 const WAIT: Duration = Duration::from_secs(5);
 /// Longest row that is read: two of the longest payloads, and room for names.
 const LONGEST: i32 = 48 << 20;
+/// What private copies leave free.
+const SPARE: u64 = 64 << 20;
 
 /// What cannot be looked into, as the end of a sentence that begins with the file.
 pub(super) struct Unreadable {
@@ -104,6 +107,7 @@ pub(super) fn look(path: &Path, scratch: &Path) -> Result<Look, Unreadable> {
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         (Connection::open_with_flags(uri(path, how), flags)?, None)
     } else {
+        has_room(path, &unfinished, scratch)?;
         let folder = tempfile::Builder::new().prefix("td-sync-look-").tempdir_in(scratch)?;
         let copy = folder.path().join("db");
         duplicate(path, &copy)?;
@@ -118,6 +122,24 @@ pub(super) fn look(path: &Path, scratch: &Path) -> Result<Look, Unreadable> {
     // The first read, so that what is no database is found here.
     conn.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))?;
     Ok(Look { conn, _scratch: folder })
+}
+
+/// A copy must not fill the operator's disk, whatever size a stranger gave the file.
+fn has_room(path: &Path, beside: &[(&str, PathBuf)], scratch: &Path) -> Result<(), Unreadable> {
+    let size = |path: &Path| fs::metadata(path).map_or(0, |m| m.len());
+    let needed = beside.iter().fold(size(path), |sum, (_, path)| sum.saturating_add(size(path)));
+    let free = free_bytes(scratch)?;
+    if needed.saturating_add(SPARE) <= free {
+        return Ok(());
+    }
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let why = format!(
+        "has an unfinished write beside it, and a private copy of both takes {} MiB; {} has {} MiB free",
+        mib(needed),
+        scratch.display(),
+        mib(free)
+    );
+    Err(Unreadable::new("no_room", why))
 }
 
 /// What a file that a stranger may have made must not do through us.

@@ -135,6 +135,10 @@ pub(super) fn refuse_file(plan: &mut Plan, path: &Path, e: Unreadable, project: 
     let remedy = match (e.code, project) {
         ("source_in_use", _) => STOP.to_string(),
         ("schema_newer", _) => "install a newer td-sync; which one this is: td-sync version".to_string(),
+        ("link_in_source", _) => {
+            format!("put the file itself there: cp -L {0} {0}.real; mv {0}.real {0}", shown(path))
+        }
+        ("no_room", _) => "make room there, or name a folder that has it: TMPDIR=DIR".to_string(),
         (_, Some(id)) => {
             format!("{}, or go on without the project: --leave-out {id}", put_back(path))
         }
