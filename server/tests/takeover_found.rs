@@ -3,6 +3,7 @@
 mod support;
 
 use rusqlite::Connection;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use support::deployment::{
     BUSY, Deployment, GARDEN, GONE, REST_ONLY, facts, lines_digest, prepare, reverse, tree,
@@ -292,6 +293,19 @@ fn projects_that_lie_elsewhere_are_read_from_there() {
     assert!(go.refusals().contains(&"log_missing"));
     let options = Options { projects: Some(elsewhere), ..go.options() };
     assert_eq!(prepare(options).run(&mut |_| {}).expect("taken over").projects.len(), 4);
+}
+
+#[test]
+fn a_source_may_have_any_name_and_a_target_any_that_a_setting_can_hold() {
+    let go = Deployment::new();
+    let odd = |name: &[u8]| go.0.path().join(std::ffi::OsStr::from_bytes(name));
+    let (source, into) = (odd(b"a 'go' %?#\n\xff dir"), odd(b"file: %?#='x'"));
+    std::fs::rename(go.go(), &source).expect("move");
+    let done = prepare(support::deployment::options(&source, &into)).run(&mut |_| {}).expect("taken over");
+    assert_eq!(done.projects.len(), 4);
+    assert!(into.join(REPORT).exists() && serde_json::to_value(&done).is_ok());
+    let refused = prepare(support::deployment::options(&source, &odd(b"\xff")));
+    assert_eq!(refused.plan().refusals[0].code, "into_no_text");
 }
 
 #[test]

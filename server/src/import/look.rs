@@ -7,9 +7,11 @@
 //! a WAL in and removes it on close: a `SELECT` from a tool has taken a replicator's WAL away.
 
 use super::error::{ImportError, database, io_error};
+use super::target::mib;
 use crate::disk::free_bytes;
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsString;
@@ -132,7 +134,6 @@ fn has_room(path: &Path, beside: &[(&str, PathBuf)], scratch: &Path) -> Result<(
     if needed.saturating_add(SPARE) <= free {
         return Ok(());
     }
-    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     let why = format!(
         "has an unfinished write beside it, and a private copy of both takes {} MiB; {} has {} MiB free",
         mib(needed),
@@ -165,8 +166,8 @@ pub(super) fn copy(from: &Look, to: &Path) -> Result<Connection, ImportError> {
     let failed = database(to);
     // The file of `from` is open read-only, or private: only what is made is written to.
     from.pragma_update(None, "query_only", false).map_err(&failed)?;
-    let name = to.to_string_lossy();
-    from.execute("VACUUM INTO ?1", [&name]).map_err(&failed)?;
+    let name = ToSqlOutput::Borrowed(ValueRef::Text(to.as_os_str().as_bytes()));
+    from.execute("VACUUM INTO ?1", [name]).map_err(&failed)?;
     let made = Connection::open(to).map_err(&failed)?;
     distrust(&made).map_err(&failed)?;
     Ok(made)

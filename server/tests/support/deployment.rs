@@ -63,12 +63,12 @@ pub fn unsent_push(folder: &Path, device: &str) -> Value {
     let events: Vec<Value> = ask
         .query_map([], |r| {
             session = r.get(1)?;
-            let new: String = r.get(5)?;
+            let (kind, new, time): (String, String, String) = (r.get(3)?, r.get(5)?, r.get(6)?);
             Ok(json!({"client_action_id": r.get::<_, i64>(0)?, "action_type": r.get::<_, String>(2)?,
-                "entity_type": r.get::<_, String>(3)?, "entity_id": r.get::<_, String>(4)?,
+                "entity_type": if kind == "issue" { "issues" } else { &kind }, "entity_id": r.get::<_, String>(4)?,
                 "payload": {"schema_version": 1, "previous_data": {},
                     "new_data": serde_json::from_str::<Value>(&new).expect("json")},
-                "client_timestamp": r.get::<_, String>(6)?}))
+                "client_timestamp": format!("{}Z", &time[..19])}))
         })
         .and_then(Iterator::collect)
         .expect("rows");
