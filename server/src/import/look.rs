@@ -168,9 +168,16 @@ pub(super) fn copy(from: &Look, to: &Path) -> Result<Connection, ImportError> {
     from.pragma_update(None, "query_only", false).map_err(&failed)?;
     let name = ToSqlOutput::Borrowed(ValueRef::Text(to.as_os_str().as_bytes()));
     from.execute("VACUUM INTO ?1", [name]).map_err(&failed)?;
-    let made = Connection::open(to).map_err(&failed)?;
+    let made = unsynced(to).map_err(&failed)?;
     distrust(&made).map_err(&failed)?;
     Ok(made)
+}
+
+/// Opens a file of a half-made directory: that is synced as a whole before it gets its name.
+pub(super) fn unsynced(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open(path)?;
+    conn.pragma_update(None, "synchronous", "off")?;
+    Ok(conn)
 }
 
 /// A file beside a database, if it is there.

@@ -6,7 +6,7 @@
 use super::accounts;
 use super::error::{ImportError, database, io_error};
 use super::held::Stamps;
-use super::look::{copy, look};
+use super::look::{copy, look, unsynced};
 use super::plan::{Done, Plan, ProjectDone, ProjectPlan};
 use super::rest;
 use super::target::Half;
@@ -16,7 +16,7 @@ use crate::control::SqliteControl;
 use crate::datadir::DataDir;
 use crate::identity::Identity;
 use crate::live::{LiveError, LiveView};
-use crate::log::{EventLog, LogError, Options as LogOptions, SqliteLog};
+use crate::log::{Durability, EventLog, LogError, Options as LogOptions, SqliteLog};
 use rusqlite::{Connection, params};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -67,7 +67,7 @@ pub(super) fn server_db(
     let path = half.join("server.db");
     let changed = |_| ImportError::Changed { path: from.to_path_buf() };
     let source = look(from, half).map_err(changed)?;
-    let made = Connection::open(&path).map_err(database(&path))?;
+    let made = unsynced(&path).map_err(database(&path))?;
     let found = accounts::adopt(&source, &made, &options.leave_out).map_err(changed)?;
     if Some(&found.accounts) != plan.accounts.as_ref() {
         return Err(ImportError::Changed { path: from.to_path_buf() });
@@ -98,7 +98,7 @@ fn project_of(
     folder: &Path,
 ) -> Result<ProjectDone, ImportError> {
     let path = folder.join("events.db");
-    let log_options = LogOptions::new(options.clock.clone());
+    let log_options = log_options(options);
     match &adopted.log {
         Some(from) => {
             copy_log(from, &path, project.numbers_after)?;
@@ -129,6 +129,11 @@ fn project_of(
     drop(view);
     settle(&view_path)?;
     Ok(done)
+}
+
+/// For a log in a half-made directory.
+pub(super) fn log_options(options: &Options) -> LogOptions {
+    LogOptions { durability: Durability::Off, ..LogOptions::new(options.clock.clone()) }
 }
 
 /// Copies a log without what others keep in it, makes the index that an old file may lack, and moves the numbers on.
@@ -183,7 +188,7 @@ fn promote(
 
 /// One file, with nothing beside it.
 pub(super) fn settle(path: &Path) -> Result<(), ImportError> {
-    let settled = Connection::open(path).and_then(|conn| {
+    let settled = unsynced(path).and_then(|conn| {
         conn.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
         conn.close().map_err(|(_, e)| e)
     });

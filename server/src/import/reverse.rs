@@ -11,8 +11,8 @@ use super::adopt::{id_of, plan_of};
 use super::error::{ImportError, database};
 use super::events::examine;
 use super::held::Stamps;
-use super::look::look;
-use super::make::{copy_log, drop_tables, server_db, settle};
+use super::look::{look, unsynced};
+use super::make::{copy_log, drop_tables, log_options, server_db, settle};
 use super::plan::{Done, Plan, ProjectDone, ProjectPlan};
 use super::rest::DEVICE;
 use super::source::{self, Source, bytes, refuse_file};
@@ -21,7 +21,7 @@ use super::tree::shown;
 use super::{Adopted, Options, Origin, Progress, compare};
 use crate::datadir::{DataDir, holder};
 use crate::live::LiveView;
-use crate::log::{Options as LogOptions, SqliteLog};
+use crate::log::SqliteLog;
 use rusqlite::{Connection, params};
 use std::path::Path;
 use std::time::Duration;
@@ -142,7 +142,7 @@ fn log(
     let mut done = ProjectDone { id: project.id.clone(), ..Default::default() };
     if project.makes_project_db {
         let view = folder.join("project.db");
-        let log = SqliteLog::open(&path, LogOptions::new(options.clock.clone()))?;
+        let log = SqliteLog::open(&path, log_options(options))?;
         done.state_digest = Some(LiveView::new(view.clone(), options.clock.clone()).digest(&log)?.hex);
         drop(log);
         settle(&path)?;
@@ -156,7 +156,7 @@ fn log(
 /// Drops our tables and gives every write over REST its row in the action log, under its old number. Returns how many
 /// issues there are.
 fn as_the_reference_has_it(view: &Path, log: &Path) -> rusqlite::Result<i64> {
-    let mut state = Connection::open(view)?;
+    let mut state = unsynced(view)?;
     state.pragma_update(None, "foreign_keys", false)?;
     let log = Connection::open(log)?;
     let tx = state.transaction()?;
