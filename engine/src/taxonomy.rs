@@ -77,6 +77,8 @@ impl fmt::Display for Action {
 pub trait Schema: Send + Sync {
     /// The canonical type for any accepted spelling; `None` refuses the whole push.
     fn entity_type(&self, word: &str) -> Option<EntityType>;
+    /// Every canonical type, sorted.
+    fn entity_types(&self) -> Vec<EntityType>;
     /// The canonical action; every word means one.
     fn action(&self, word: &str) -> Action;
     /// Removes what must not leave the device (or be stored): `None` keeps the bytes as pushed.
@@ -139,6 +141,12 @@ impl Schema for TdSchema {
                 table.eq_ignore_ascii_case(word) || others.iter().any(|o| o.eq_ignore_ascii_case(word))
             })
             .map(|(table, _)| EntityType((*table).into()))
+    }
+
+    fn entity_types(&self) -> Vec<EntityType> {
+        let mut all: Vec<_> = ENTITY_SPELLINGS.iter().map(|(table, _)| EntityType::stored(*table)).collect();
+        all.sort();
+        all
     }
 
     fn action(&self, word: &str) -> Action {

@@ -3,7 +3,7 @@
 //! Invariant: looks only. A database is opened read-only, the lock is probed and not taken, nothing is created.
 
 use crate::admin::Request;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, MailSettings};
 use crate::identity::Identity;
 use crate::tls::Alarm;
 use crate::{admin, datadir, disk, identity, tls};
@@ -51,6 +51,7 @@ pub fn checks(config: Result<Config, ConfigError>) -> Vec<Check> {
         check("tls.plain_http", "who could read along", plain_http),
         check("tls.certificate", "the certificate for HTTPS", certificate).after(DIR),
         check("server.signup", "who may make an account", signup),
+        check("server.mail", "how logins are approved", mail),
         check("server.apply", "live views follow their logs", apply).after(&["server.lock"]),
         check("server.quarantine", "events that cannot apply", quarantine).after(&["server.lock"]),
     ]
@@ -246,6 +247,26 @@ fn signup(config: &Config) -> Verdict {
         return warn("anybody may make an account", "set SYNC_ALLOW_SIGNUP=false and restart");
     }
     Verdict::Ok("closed: accounts are made by enrolment and by owners".into())
+}
+
+fn mail(config: &Config) -> Verdict {
+    if config.login.dev_inspect {
+        let cause = "SYNC_DEV_EMAIL_INSPECT is on: a login is approved by whatever looks at its link, a mail scanner too, and \
+                     mails kept in memory are shown to anybody";
+        return warn(cause, "set SYNC_DEV_EMAIL_INSPECT=false and restart");
+    }
+    match &config.mail {
+        MailSettings::Log => Verdict::Ok("no mail leaves; td-sync admin logins approves".into()),
+        MailSettings::Memory => {
+            warn("mail is kept in memory and reaches nobody", "set SYNC_EMAIL_PROVIDER and restart")
+        }
+        MailSettings::Smtp(smtp) => {
+            Verdict::Ok(format!("by mail through {}; td-sync admin mail test tries it", smtp.host))
+        }
+        MailSettings::Cloudflare(_) => {
+            Verdict::Ok("by mail through Cloudflare; td-sync admin mail test tries it".into())
+        }
+    }
 }
 
 /// What the running server says of its projects in use.

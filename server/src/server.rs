@@ -10,13 +10,16 @@ use crate::config::Config;
 use crate::control::{Control, ControlError, SqliteControl};
 use crate::datadir::{DataDir, DataDirError};
 use crate::disk::Room;
+use crate::ending::Ending;
 use crate::http::{App, Listeners, Role, SocketsError, Streams, serve};
 use crate::identity::Identity;
+use crate::jobs::{self, Jobs};
 use crate::limit::Limits;
-use crate::live::{IDLE, OpenProjects};
-use crate::log::{Clock, Counters, Counts, Logs, Options, Projects, ProjectsOptions};
+use crate::live::OpenProjects;
+use crate::log::{Clock, Counts, Logs, Options, Projects, ProjectsOptions};
 use crate::mail::{MailError, Post};
 use crate::maintenance::Gate;
+use crate::metrics::Metrics;
 use crate::tls::{Tls, TlsError};
 use std::future::Future;
 use std::io;
@@ -35,8 +38,6 @@ const MOST_OPEN: usize = 256;
 const MOST_USED: usize = 200;
 /// Most snapshots that are sent at once: each holds a file and three chunks in memory.
 const MOST_DOWNLOADS: usize = 128;
-/// How often use is written behind and idle projects are closed.
-const TICK: Duration = Duration::from_secs(30);
 /// How long a stop waits for mails under way.
 const LAST_MAILS: Duration = Duration::from_secs(5);
 
@@ -112,7 +113,6 @@ pub struct Server {
     app: Arc<App>,
     listeners: Listeners,
     socket: Socket,
-    writers: Arc<Counters>,
 }
 
 /// Opens the control store of a data directory.
@@ -136,7 +136,7 @@ impl Server {
         let projects_error = |source| StartError::Projects { path: config.projects.clone(), source };
         std::fs::create_dir_all(&config.projects).map_err(projects_error)?;
         let log = Options::new(Arc::clone(&clock));
-        let writers = Arc::clone(&log.counters);
+        let log_counters = Arc::clone(&log.counters);
         let options = ProjectsOptions { dir: config.projects.clone(), most_open: MOST_OPEN, log };
         let logs: Arc<dyn Logs> = Arc::new(Projects::new(options).map_err(projects_error)?);
         let listeners = Listeners::take(&config)?;
@@ -150,20 +150,24 @@ impl Server {
             post: Post::new(&config.mail, &config.base_url)?,
             streams: Streams::new(config.streams_per_key),
             room: Room::new(dir.path().to_owned(), config.disk_floor),
+            schema: Arc::new(TdSchema),
+            gate,
+            stopping: watch::Sender::new(false),
+            metrics: Metrics::default(),
+            writers: log_counters,
+            jobs: Jobs::default(),
+            ending: Ending::new(control.clone(), Arc::clone(&logs), config.projects.clone()),
             dir,
             identity,
             control,
             logs,
             projects,
-            schema: Arc::new(TdSchema),
             tls,
-            gate,
             downloads: Arc::new(Semaphore::new(MOST_DOWNLOADS)),
-            stopping: watch::Sender::new(false),
             config,
         });
         let socket = Socket::bind(&app.dir).map_err(|(path, source)| StartError::Socket { path, source })?;
-        Ok(Self { app, listeners, socket, writers })
+        Ok(Self { app, listeners, socket })
     }
 
     /// Where it listens, and for what.
@@ -173,18 +177,19 @@ impl Server {
 
     /// Serves until `stop` resolves, answers what was begun, and closes everything. Returns whether all was in time.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<bool> {
-        let Self { app, listeners, socket, writers } = self;
+        let Self { app, listeners, socket } = self;
         let office = Office::of_server(Arc::clone(&app));
         let admin = tokio::spawn(socket.serve(office));
-        let ticking = tokio::spawn(tick(Arc::clone(&app)));
+        let jobs = tokio::spawn(jobs::run(Arc::clone(&app)));
         let certificates = app.tls.clone().map(|tls| tokio::spawn(tls.keep()));
         let in_time = serve(listeners, Arc::clone(&app), stop).await;
-        for task in [admin, ticking].into_iter().chain(certificates) {
+        for task in [admin, jobs].into_iter().chain(certificates) {
             task.abort();
             // Waited for, so that the socket's name is gone before the lock is: a successor binds the same name.
             let _ = task.await;
         }
         app.post.settle(LAST_MAILS).await;
+        let writers = Arc::clone(&app.writers);
         let closed = tokio::task::spawn_blocking(move || {
             app.projects.close_idle(Duration::ZERO);
             app.logs.close_all();
@@ -193,44 +198,8 @@ impl Server {
             }
         });
         closed.await.map_err(io::Error::other)?;
-        let Counts { commits, pushes, events, checkpoints, failures } = writers.read();
+        let Counts { commits, pushes, events, checkpoints, failures, .. } = writers.read();
         tracing::info!(commits, pushes, events, checkpoints, failures, "logs closed");
         in_time
-    }
-}
-
-/// Ends logins and invitations that took too long, and forgets what was kept long enough.
-fn sweep(app: &App) -> Result<(), ControlError> {
-    let (now, login) = (app.control.now(), &app.config.login);
-    let swept = app.control.store().sweep(
-        clock::earlier(now, login.keep_events),
-        clock::earlier(now, login.keep_refusals),
-        now,
-    )?;
-    if swept > 0 {
-        tracing::info!(swept, "overdue rows cleared away");
-    }
-    Ok(())
-}
-
-/// Writes use behind and closes what is idle.
-async fn tick(app: Arc<App>) {
-    let mut every = tokio::time::interval(TICK);
-    loop {
-        every.tick().await;
-        let app = Arc::clone(&app);
-        let work = tokio::task::spawn_blocking(move || {
-            if let Err(e) = app.control.flush() {
-                tracing::error!(cause = %e, "use of keys could not be written down; it is kept for the next time");
-            }
-            if let Err(e) = sweep(&app) {
-                tracing::error!(cause = %e, "what is overdue could not be cleared away; it is tried again");
-            }
-            app.projects.close_idle(IDLE);
-            app.logs.close_idle(IDLE);
-        });
-        if let Err(e) = work.await {
-            tracing::error!(cause = %e, "housekeeping failed; it goes on with the next round");
-        }
     }
 }

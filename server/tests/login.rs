@@ -219,3 +219,70 @@ fn an_invitation_hands_nobody_the_account_of_somebody_else() {
     }
     assert_eq!(server.admin(&["enroll", "list"]), json!([]));
 }
+
+#[test]
+fn an_invitation_is_as_good_as_its_inviter_and_nobodys_mailbox_is_filled() {
+    let server = Server::start();
+    let (ana, ana_id) = server.key("ana");
+    let (ben, ben_id) = server.key("ben");
+    let (cleo, _) = server.key("cleo");
+    let project = server.project(&ana, "Garden");
+    let (members, invitations) =
+        (format!("/v1/projects/{project}/members"), format!("/v1/projects/{project}/invitations"));
+    let add = Ask::post(&members).key(&ana).json(&json!({"user_id": ben_id, "role": "owner"}));
+    assert_eq!(server.ask(&add).status, 201);
+    let invite = |key: &str| {
+        server.ask(
+            &Ask::post(&invitations).key(key).json(&json!({"email": "cleo@test.local", "role": "owner"})),
+        )
+    };
+    let made = invite(&ben);
+    assert_eq!(made.status, 201, "{}", made.text());
+    let accept = format!("/v1/invitations/{}/accept", made.json()["id"].as_str().expect("id"));
+    let demote = Ask::new("PATCH", &format!("{members}/{ben_id}")).key(&ana).json(&json!({"role": "writer"}));
+    assert_eq!(server.ask(&demote).status, 200);
+    assert_eq!(server.ask(&Ask::post(&accept).key(&cleo)).status, 404, "ben may not make owners any more");
+    assert_eq!(server.ask(&Ask::get("/v1/invitations").key(&cleo)).json(), json!([]));
+    assert_eq!((invite(&ana).status, invite(&ana).status), (201, 201));
+    let fourth = invite(&ana);
+    assert_eq!(fourth.status, 429, "{ana_id}: {}", fourth.text());
+    assert!(fourth.header("retry-after").is_some());
+}
+
+#[test]
+fn the_journal_says_what_happened_to_a_login_and_from_where() {
+    let server = Server::with(&[MEMORY[0], MEMORY[1], ("SYNC_DEV_EMAIL_INSPECT", "1")]);
+    server.admin(&["create-user", "--email", "ana@test.local"]);
+    let code = start(&server, "ana@test.local");
+    start(&server, "nobody@test.local");
+    let press =
+        form("/auth/device/approve", &[("token", &mailed_token(&server))]).header("User-Agent", "browser");
+    server.ask(&press);
+    let key = server.ask(&poll(&code)).json();
+    let list = server.admin(&["keys", "list"]);
+    let id = list[0]["id"].as_str().expect("a key");
+    assert_eq!(key["status"], "complete");
+    let db = rusqlite::Connection::open(server.db()).expect("db");
+    let mut q = db
+        .prepare("SELECT event_type, auth_request_id, metadata FROM auth_events ORDER BY id")
+        .expect("query");
+    let rows: Vec<(String, String, String)> = q
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .and_then(Iterator::collect)
+        .expect("rows");
+    let from = |agent: &str| format!(r#"{{"ip":"127.0.0.1","user_agent":"{agent}"}}"#);
+    let issued = format!(r#"{{"ip":"127.0.0.1","key_id":"{id}","user_agent":""}}"#);
+    let want = [
+        ("challenge_started", from("")),
+        ("email_sent", from("")),
+        ("email_suppressed", from("")),
+        ("device_verified", from("browser")),
+        ("key_issued", issued),
+    ];
+    let seen: Vec<(&str, String)> =
+        rows.iter().map(|(kind, _, meta)| (kind.as_str(), meta.clone())).collect();
+    assert_eq!(seen, want);
+    let of_login: BTreeSet<&str> =
+        rows.iter().filter(|r| r.0 != "email_suppressed").map(|r| r.1.as_str()).collect();
+    assert_eq!(of_login.len(), 1, "all of it stands under the login's selector: {rows:?}");
+}

@@ -190,3 +190,17 @@ fn a_lost_device_is_found_by_its_last_use_and_ended_alone_or_with_all_others() {
     assert_eq!(both.status.code(), Some(2), "one or the other");
     assert_eq!(server.admin_raw(&["devices", "revoke"]).status.code(), Some(2));
 }
+
+#[test]
+fn the_doctor_says_how_logins_are_approved_and_warns_where_a_look_is_enough() {
+    let server = Server::start();
+    let about_mail = |settings: &[(&str, &str)]| {
+        let out = server.command(&["doctor", "--json"]).envs(settings.iter().copied()).output().expect("run");
+        let report: Value = serde_json::from_slice(&out.stdout).expect("json");
+        let checks = report["checks"].as_array().expect("checks").clone();
+        checks.into_iter().find(|c| c["id"] == "server.mail").expect("the check")["state"].clone()
+    };
+    assert_eq!(about_mail(&[]), "ok");
+    assert_eq!(about_mail(&[("SYNC_EMAIL_PROVIDER", "memory")]), "warn");
+    assert_eq!(about_mail(&[("SYNC_DEV_EMAIL_INSPECT", "1")]), "warn");
+}

@@ -5,7 +5,7 @@
 
 use super::office::Office;
 use super::{AdminError, Reply};
-use crate::control::logins::LoginEvent;
+use crate::control::logins::{LoginEvent, Metadata};
 use crate::control::tokens::Kind;
 use crate::control::{Control, ControlError, Key, User};
 use serde::Serialize;
@@ -108,7 +108,7 @@ fn revoked(device: &Device) -> LoginEvent {
         kind: "key_revoked",
         request: String::new(),
         email: device.email.clone(),
-        metadata: json!({"key_id": device.id, "by": "operator"}).to_string(),
+        metadata: Metadata::from([("key_id", device.id.clone()), ("by", "operator".into())]),
     }
 }
 

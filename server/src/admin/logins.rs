@@ -2,7 +2,7 @@
 
 use super::{AdminError, Reply};
 use crate::control::Control;
-use crate::control::logins::{Approved, Approver};
+use crate::control::logins::{Approved, Approver, Metadata};
 use serde_json::json;
 use std::fmt::Write;
 
@@ -26,7 +26,7 @@ pub(super) fn decide(control: &Control, id: &str, approve: bool) -> Result<Reply
     let refused = |code: &str, what: &str| {
         Err(AdminError::new(code, format!("{what}: {id}")).remedy("td-sync admin logins list"))
     };
-    match control.store().decide_login(id, &Approver::Operator, approve, now)? {
+    match control.store().decide_login(id, &Approver::Operator, approve, &Metadata::new(), now)? {
         Approved::Done => {
             let (done, state) = if approve {
                 ("approved", "the device signs in at its next poll")

@@ -11,10 +11,12 @@ mod devices;
 mod logins;
 mod mail;
 mod office;
+mod projects;
 mod quarantine;
 mod reach;
 mod socket;
 mod tls;
+mod users;
 
 pub use office::{Alone, Office};
 pub use reach::{ReachError, ask, ask_running};
@@ -61,6 +63,13 @@ pub enum Request {
     },
     /// Lists accounts.
     UsersList,
+    /// Ends an account.
+    UsersDelete {
+        /// Its id or address.
+        user: String,
+        /// Also deletes the projects that nobody else owns.
+        with_projects: bool,
+    },
     /// Lists keys.
     KeysList {
         /// One account's only.
@@ -84,7 +93,28 @@ pub enum Request {
         all_of: Option<String>,
     },
     /// Lists projects.
-    ProjectsList,
+    ProjectsList {
+        /// Only deleted ones, with the time their files go.
+        #[serde(default)]
+        deleted: bool,
+    },
+    /// Marks a project as deleted.
+    ProjectsDelete {
+        /// Id, slug or name.
+        project: String,
+    },
+    /// Brings a deleted project back.
+    ProjectsUndelete {
+        /// Id, slug or name.
+        project: String,
+        /// Who becomes an owner.
+        owner: Option<String>,
+    },
+    /// Takes a deleted project's files away now.
+    ProjectsPurge {
+        /// Id, slug or name.
+        project: String,
+    },
     /// Makes an enrolment link.
     EnrollCreate {
         /// For whom; the oldest admin if not said.

@@ -39,7 +39,7 @@ pub struct Alone {
     pub control: Control,
 }
 
-type Answer = Result<Reply, AdminError>;
+pub(super) type Answer = Result<Reply, AdminError>;
 
 impl Office {
     /// Of a running server.
@@ -61,7 +61,7 @@ impl Office {
         }
     }
 
-    fn dir(&self) -> &DataDir {
+    pub(super) fn dir(&self) -> &DataDir {
         match self {
             Self::Server(app) => &app.dir,
             Self::Alone(alone) => &alone.dir,
@@ -87,11 +87,15 @@ impl Office {
                 self.revoke_key(key_id, &format!("revoked key {key_id} from {}", user.email))
             }
             Request::UsersList => self.users(),
+            Request::UsersDelete { user, with_projects } => self.delete_user(user, *with_projects),
             Request::KeysList { email } => self.keys(email.as_deref()),
             Request::KeysRevoke { key_id } => self.revoke_key(key_id, &format!("revoked key {key_id}")),
             Request::DevicesList { email } => self.devices(email.as_deref()),
             Request::DevicesRevoke { id, all_of } => self.revoke_devices(id.as_deref(), all_of.as_deref()),
-            Request::ProjectsList => self.projects(),
+            Request::ProjectsList { deleted } => self.projects(*deleted),
+            Request::ProjectsDelete { project } => self.delete_project(project),
+            Request::ProjectsUndelete { project, owner } => self.undelete_project(project, owner.as_deref()),
+            Request::ProjectsPurge { project } => self.purge_project(project),
             Request::EnrollCreate { email, project, role, ttl_seconds } => {
                 self.enroll(email.as_deref(), project.as_deref(), role.as_deref(), *ttl_seconds)
             }
@@ -179,15 +183,6 @@ impl Office {
         }
     }
 
-    fn users(&self) -> Answer {
-        let users = self.control().store().users()?;
-        let mut text = String::new();
-        for u in &users {
-            let _ = writeln!(text, "{}  {:<5}  {}", u.id, if u.is_admin { "admin" } else { "" }, u.email);
-        }
-        Ok(Reply { text, json: json!(users) })
-    }
-
     fn keys(&self, email: Option<&str>) -> Answer {
         // Use that is not written down yet counts too.
         self.control().flush()?;
@@ -199,16 +194,6 @@ impl Office {
             let _ = writeln!(text, "{}  {}…  {:<16}  {}  {used}", k.id, k.prefix, k.name, k.email);
         }
         Ok(Reply { text, json: json!(keys) })
-    }
-
-    fn projects(&self) -> Answer {
-        let projects = self.control().store().projects()?;
-        let mut text = String::new();
-        for p in &projects {
-            let gone = if p.deleted_at.is_some() { "  (deleted)" } else { "" };
-            let _ = writeln!(text, "{}  {:<24}  {}{gone}", p.id, p.slug, p.name);
-        }
-        Ok(Reply { text, json: json!(projects) })
     }
 
     fn enroll(&self, email: Option<&str>, project: Option<&str>, role: Option<&str>, ttl: u64) -> Answer {
@@ -258,16 +243,24 @@ impl Office {
         }
     }
 
-    fn project(&self, given: &str) -> Result<Project, AdminError> {
-        let alive = self.control().store().projects()?.into_iter().filter(|p| p.deleted_at.is_none());
+    pub(super) fn project(&self, given: &str) -> Result<Project, AdminError> {
+        self.project_among(given, false)
+    }
+
+    /// The project with this id, slug or name, among those that are deleted or those that are not.
+    pub(super) fn project_among(&self, given: &str, deleted: bool) -> Result<Project, AdminError> {
+        let all =
+            self.control().store().projects()?.into_iter().filter(|p| p.deleted_at.is_some() == deleted);
         let mut found: Vec<Project> =
-            alive.filter(|p| [&p.id, &p.slug, &p.name].into_iter().any(|n| n == given)).collect();
-        let unclear = |what: &str| {
-            AdminError::new("project_not_found", format!("{what}: {given}"))
-                .remedy("td-sync admin projects list")
+            all.filter(|p| [&p.id, &p.slug, &p.name].into_iter().any(|n| n == given)).collect();
+        let (what, list) = match deleted {
+            false => ("no such project", "td-sync admin projects list"),
+            true => ("no such deleted project", "td-sync admin projects list --deleted"),
         };
+        let unclear =
+            |what: &str| AdminError::new("project_not_found", format!("{what}: {given}")).remedy(list);
         match found.len() {
-            0 => Err(unclear("no such project")),
+            0 => Err(unclear(what)),
             1 => Ok(found.remove(0)),
             _ => Err(unclear("more than one project has this name; use its id")),
         }

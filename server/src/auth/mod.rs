@@ -212,6 +212,18 @@ pub fn token_gate(caller: &Principal, method: &str, path: &str) -> Result<(), Re
     Err(Refusal::Forbidden("insufficient_scope", message.into()))
 }
 
+/// The gate of the admin routes (2.6).
+pub fn admin_gate(caller: &Principal, scope: &str) -> Result<(), Refusal> {
+    const CODE: &str = "insufficient_admin_scope";
+    if !caller.is_admin {
+        return Err(Refusal::Forbidden(CODE, "admin access required".into()));
+    }
+    if !caller.scopes.has(scope) {
+        return Err(Refusal::Forbidden(CODE, format!("missing required scope: {scope}")));
+    }
+    Ok(())
+}
+
 /// The membership gate (2.5). A project that does not exist reads exactly like one the caller is no member of.
 pub fn project_role(project: &str, have: Option<Role>, need: Role) -> Result<Role, Refusal> {
     match have {

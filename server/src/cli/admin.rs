@@ -56,7 +56,7 @@ enum AdminVerb {
     /// Accounts
     Users {
         #[command(subcommand)]
-        verb: Listing,
+        verb: UsersVerb,
     },
     /// API keys
     Keys {
@@ -71,7 +71,7 @@ enum AdminVerb {
     /// Projects
     Projects {
         #[command(subcommand)]
-        verb: Listing,
+        verb: ProjectsVerb,
     },
     /// Links that connect a device
     Enroll {
@@ -106,9 +106,45 @@ enum AdminVerb {
 }
 
 #[derive(Subcommand)]
-enum Listing {
+enum UsersVerb {
     /// All of them
     List,
+    /// End an account, with its keys, memberships and invitations
+    Delete {
+        /// Id or address
+        user: String,
+        /// Also delete the projects that nobody else owns
+        #[arg(long)]
+        with_projects: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum ProjectsVerb {
+    /// All of them
+    List {
+        /// Only deleted ones, and when their files go
+        #[arg(long)]
+        deleted: bool,
+    },
+    /// Delete a project; it can be brought back for a while (SYNC_PROJECT_GRACE)
+    Delete {
+        /// Id, slug or name
+        project: String,
+    },
+    /// Bring a deleted project back
+    Undelete {
+        /// Id, slug or name
+        project: String,
+        /// Address of who becomes an owner
+        #[arg(long)]
+        owner: Option<String>,
+    },
+    /// Take the files of a deleted project away now
+    Purge {
+        /// Id, slug or name
+        project: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -258,14 +294,22 @@ fn request(verb: AdminVerb) -> Request {
         AdminVerb::Revoke { email } => Request::Revoke { email },
         AdminVerb::CreateKey { email, name, scopes } => Request::CreateKey { email, name, scopes },
         AdminVerb::RevokeKey { email, key_id } => Request::RevokeKey { email, key_id },
-        AdminVerb::Users { verb: Listing::List } => Request::UsersList,
+        AdminVerb::Users { verb: UsersVerb::List } => Request::UsersList,
+        AdminVerb::Users { verb: UsersVerb::Delete { user, with_projects } } => {
+            Request::UsersDelete { user, with_projects }
+        }
         AdminVerb::Keys { verb: KeysVerb::List { email } } => Request::KeysList { email },
         AdminVerb::Keys { verb: KeysVerb::Revoke { key_id } } => Request::KeysRevoke { key_id },
         AdminVerb::Devices { verb: DevicesVerb::List { email } } => Request::DevicesList { email },
         AdminVerb::Devices { verb: DevicesVerb::Revoke { id, all_of } } => {
             Request::DevicesRevoke { id, all_of }
         }
-        AdminVerb::Projects { verb: Listing::List } => Request::ProjectsList,
+        AdminVerb::Projects { verb } => match verb {
+            ProjectsVerb::List { deleted } => Request::ProjectsList { deleted },
+            ProjectsVerb::Delete { project } => Request::ProjectsDelete { project },
+            ProjectsVerb::Undelete { project, owner } => Request::ProjectsUndelete { project, owner },
+            ProjectsVerb::Purge { project } => Request::ProjectsPurge { project },
+        },
         AdminVerb::Enroll { verb: EnrollVerb::Create { email, project, role, ttl } } => {
             Request::EnrollCreate { email, project, role, ttl_seconds: ttl.as_secs() }
         }

@@ -44,6 +44,12 @@ enum Verb {
         #[command(subcommand)]
         verb: ConfigVerb,
     },
+    /// Print the routes as an OpenAPI document
+    Openapi {
+        /// On one line
+        #[arg(long)]
+        json: bool,
+    },
     /// Which program this is
     Version {
         /// For programs
@@ -142,6 +148,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Verb::Backup { verb: BackupVerb::Check { dir, json } }) => (json, check_backup(dir)),
         Some(Verb::Config { verb: ConfigVerb::Check { json } }) => (json, check_config()),
         Some(Verb::Config { verb: ConfigVerb::List { json } }) => (json, Ok(list_config())),
+        Some(Verb::Openapi { json }) => (json, Ok(openapi())),
         Some(Verb::Version { json }) => (json, Ok(say_version())),
     };
     report(as_json, result.map(Some))
@@ -246,14 +253,24 @@ fn list_config() -> Output {
     let mut text = String::new();
     for v in config::VARIABLES {
         let default = v.default.map(|d| format!(" [{d}]")).unwrap_or_default();
+        let file = if v.kind == config::Kind::Secret {
+            format!("; better in a file that {}_FILE names", v.name)
+        } else {
+            String::new()
+        };
         let later =
             if v.standing == config::Standing::NotYet { " (accepted, governs nothing yet)" } else { "" };
-        text.push_str(&format!("{}{default}\n    {}{later}\n", v.name, v.meaning));
+        text.push_str(&format!("{}{default}\n    {}{file}{later}\n", v.name, v.meaning));
     }
     for (name, why) in config::IGNORED {
         text.push_str(&format!("{name}\n    ignored: {why}\n"));
     }
     Output { text, json: config::table_json() }
+}
+
+fn openapi() -> Output {
+    let json = td_server::openapi::document();
+    Output { text: format!("{json:#}\n"), json }
 }
 
 fn say_version() -> Output {

@@ -20,6 +20,9 @@ pub(super) fn serve() -> Result<(), Failure> {
     for note in &config.notes {
         tracing::warn!(note, "configuration");
     }
+    if config.login.dev_inspect {
+        tracing::warn!("SYNC_DEV_EMAIL_INSPECT is on: looking at a login's link approves it");
+    }
     if config.tls.is_none() && !config.listen.is_loopback() {
         tracing::warn!(
             "listening beyond this machine without TLS; keys travel readable unless a proxy adds it"

@@ -1,7 +1,6 @@
 //! How people sign in.
 
-use super::{ConfigError, parse_duration, value};
-use std::time::Duration;
+use super::{ConfigError, value};
 
 /// How people sign in.
 #[derive(Clone, Debug)]
@@ -16,10 +15,6 @@ pub struct LoginSettings {
     pub web_callback: Option<String>,
     /// Whether the development mailbox can be read, and a mailed link approves by being looked at.
     pub dev_inspect: bool,
-    /// How long login events are kept.
-    pub keep_events: Duration,
-    /// How long refusals are kept.
-    pub keep_refusals: Duration,
 }
 
 impl LoginSettings {
@@ -27,7 +22,6 @@ impl LoginSettings {
     pub(super) fn read(text: impl Fn(&str) -> String, base_url: &str) -> Result<Self, ConfigError> {
         let bad = |name: &str| ConfigError(vec![format!("{name}: {:?} cannot be used", text(name))]);
         let flag = |name: &str| value::parse_flag(&text(name)).ok_or_else(|| bad(name));
-        let duration = |name: &str| parse_duration(&text(name)).ok_or_else(|| bad(name));
         let some = |name: &str| Some(text(name)).filter(|t| !t.is_empty());
         let email_base_url = some("SYNC_EMAIL_BASE_URL").unwrap_or_else(|| base_url.to_string());
         Ok(Self {
@@ -36,8 +30,6 @@ impl LoginSettings {
             email_base_url: email_base_url.trim_end_matches('/').into(),
             web_callback: some("SYNC_AUTH_WEB_CALLBACK_URL"),
             dev_inspect: flag("SYNC_DEV_EMAIL_INSPECT")?,
-            keep_events: duration("SYNC_AUTH_EVENT_RETENTION")?,
-            keep_refusals: duration("SYNC_RATE_LIMIT_EVENT_RETENTION")?,
         })
     }
 }

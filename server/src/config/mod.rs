@@ -9,6 +9,7 @@ mod limits;
 mod login;
 mod mail;
 mod networks;
+mod operating;
 mod table;
 mod tls;
 mod value;
@@ -17,6 +18,7 @@ pub use limits::RateLimits;
 pub use login::LoginSettings;
 pub use mail::{CloudflareSettings, MailSettings, Security, SmtpSettings};
 pub use networks::Networks;
+pub use operating::Operating;
 pub use table::{IGNORED, Kind, Standing, VARIABLES, Variable};
 pub use tls::{AcmeConfig, CertificateSource, ChallengeChoice, LETS_ENCRYPT, TlsConfig};
 pub use value::parse_duration;
@@ -71,6 +73,14 @@ impl Listen {
         }
     }
 
+    /// As `SYNC_LISTEN_ADDR` has it.
+    pub fn setting(self) -> String {
+        match self {
+            Self::At(address) => address.to_string(),
+            Self::Everywhere(port) => format!(":{port}"),
+        }
+    }
+
     /// Whether strangers could reach it.
     pub fn is_loopback(self) -> bool {
         matches!(self, Self::At(a) if a.ip().is_loopback())
@@ -84,6 +94,16 @@ pub enum LogFormat {
     Json,
     /// For a person.
     Text,
+}
+
+impl LogFormat {
+    /// As `SYNC_LOG_FORMAT` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Text => "text",
+        }
+    }
 }
 
 /// A server's settings.
@@ -119,6 +139,8 @@ pub struct Config {
     pub mail: MailSettings,
     /// HTTPS, if the server speaks it itself.
     pub tls: Option<TlsConfig>,
+    /// What is kept how long, and who may look.
+    pub operating: Operating,
     /// Settings that were given but govern nothing yet, and names on the ignore list: to be logged.
     pub notes: Vec<String>,
 }
@@ -196,6 +218,7 @@ impl Config {
             login,
             mail,
             tls,
+            operating: Operating::read(text)?,
             server_db,
             notes,
         })

@@ -7,6 +7,7 @@ use super::{Audit, ControlError, ControlStore, Membership, Refused, Usage};
 use crate::auth::Principal;
 use crate::log::Clock;
 use crate::log::Head;
+use crate::logging::blocking;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use td_engine::id::Seq;
@@ -53,7 +54,20 @@ impl Control {
         question: impl FnOnce(&dyn ControlStore) -> Result<T, ControlError> + Send + 'static,
     ) -> Result<T, ControlError> {
         let store = Arc::clone(&self.store);
-        tokio::task::spawn_blocking(move || question(&*store)).await.unwrap_or(Err(ControlError::Abandoned))
+        blocking(move || question(&*store)).await.unwrap_or(Err(ControlError::Abandoned))
+    }
+
+    /// [`Control::ask`] for admins, who also see what is not written down yet (DESIGN 5).
+    pub async fn seen<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&dyn ControlStore) -> Result<T, ControlError> + Send + 'static,
+    ) -> Result<T, ControlError> {
+        let control = self.clone();
+        let asked = blocking(move || {
+            control.flush()?;
+            question(&*control.store)
+        });
+        asked.await.unwrap_or(Err(ControlError::Abandoned))
     }
 
     /// Changes the store and ends the memory's generation, whatever came of it.
@@ -62,7 +76,7 @@ impl Control {
         change: impl FnOnce(&dyn ControlStore, ClientTime) -> Result<T, ControlError> + Send + 'static,
     ) -> Result<T, ControlError> {
         let (control, now) = (self.clone(), self.now());
-        let done = tokio::task::spawn_blocking(move || control.change_now(|store| change(store, now)));
+        let done = blocking(move || control.change_now(|store| change(store, now)));
         done.await.unwrap_or(Err(ControlError::Abandoned))
     }
 

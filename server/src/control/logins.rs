@@ -8,6 +8,7 @@
 
 use super::{ControlError, NewKey, User};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use td_engine::time::ClientTime;
 
 /// What a challenge is for.
@@ -153,9 +154,12 @@ pub struct LoginEvent {
     pub request: String,
     /// Address.
     pub email: String,
-    /// JSON object of texts.
-    pub metadata: String,
+    /// From where, and by which program.
+    pub metadata: Metadata,
 }
+
+/// What the journal says about who did something: `ip` and `user_agent`, `key_id`, `by`.
+pub type Metadata = BTreeMap<&'static str, String>;
 
 /// Logins under way. Every method is one transaction.
 pub trait LoginStore: Send + Sync {
@@ -167,6 +171,7 @@ pub trait LoginStore: Send + Sync {
         &self,
         selector: &str,
         token_hash: &str,
+        metadata: &Metadata,
         now: ClientTime,
     ) -> Result<Approved, ControlError>;
 
@@ -176,6 +181,7 @@ pub trait LoginStore: Send + Sync {
         id: &str,
         by: &Approver,
         approve: bool,
+        metadata: &Metadata,
         now: ClientTime,
     ) -> Result<Approved, ControlError>;
 
@@ -197,6 +203,7 @@ pub trait LoginStore: Send + Sync {
         code_hash: &str,
         challenge: &str,
         key: &NewKey,
+        metadata: &Metadata,
         now: ClientTime,
     ) -> Result<Polled, ControlError>;
 
@@ -207,6 +214,7 @@ pub trait LoginStore: Send + Sync {
         token_hash: &str,
         state_hash: &str,
         key: &NewKey,
+        metadata: &Metadata,
         now: ClientTime,
     ) -> Result<Exchanged, ControlError>;
 
@@ -216,12 +224,6 @@ pub trait LoginStore: Send + Sync {
     /// Writes down what happened.
     fn login_events(&self, events: &[LoginEvent], now: ClientTime) -> Result<(), ControlError>;
 
-    /// Ends what is overdue; forgets events and refusals older than their retention, and keys and tokens that expired
-    /// a month ago. Returns how many rows changed.
-    fn sweep(
-        &self,
-        auth_events_before: ClientTime,
-        refusals_before: ClientTime,
-        now: ClientTime,
-    ) -> Result<usize, ControlError>;
+    /// Ends what is overdue, and forgets keys and tokens that expired a month ago. Returns how many rows changed.
+    fn sweep(&self, now: ClientTime) -> Result<usize, ControlError>;
 }

@@ -7,13 +7,20 @@
 
 mod cache;
 pub mod invitations;
+mod lifecycle;
 pub mod logins;
+mod oversight;
 mod slug;
 mod sqlite;
 pub mod tokens;
 mod usage;
 
 pub use cache::Control;
+pub use lifecycle::{Lifecycle, Undeleted, UserDeleted};
+pub use oversight::{
+    AuthEventSeen, CursorSeen, Keep, Oversight, Page, ProjectSeen, Records, RefusalSeen, Slice, Totals,
+    UserSeen,
+};
 pub use slug::slug_stem;
 pub(crate) use sqlite::CONTROL_SCHEMA;
 pub use sqlite::{SCHEMA, SqliteControl};
@@ -253,7 +260,7 @@ pub struct Audit {
 ///
 /// Every method is one transaction: it happened completely and is on disk, or not at all. Methods block.
 pub trait ControlStore:
-    logins::LoginStore + invitations::InvitationStore + tokens::TokenStore + Send + Sync
+    logins::LoginStore + invitations::InvitationStore + tokens::TokenStore + Lifecycle + Oversight + Send + Sync
 {
     /// Answers if the store can be read.
     fn ping(&self) -> Result<(), ControlError>;

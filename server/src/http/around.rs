@@ -5,9 +5,11 @@
 //! Danger: the query string is never logged; it may hold what a person typed.
 
 use crate::http::App;
-use crate::http::answer::{plain, with_type};
+use crate::http::answer::{no_content, plain, with_type};
 use crate::http::body::Inbox;
+use crate::http::cors;
 use crate::http::error::{ApiError, Internal};
+use crate::logging::Trail;
 use crate::secret;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -29,14 +31,23 @@ pub struct RequestId(pub String);
 /// The outermost layer.
 pub async fn every_request(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
-    let id = secret::bytes::<16>().map_or_else(|_| "unknown".into(), |bytes| secret::hex(&bytes));
+    let trail =
+        Trail::new(secret::bytes::<16>().map_or_else(|_| "unknown".into(), |bytes| secret::hex(&bytes)));
     let (method, path) = (request.method().clone(), request.uri().path().to_string());
     let mut request = request;
-    request.extensions_mut().insert(RequestId(id.clone()));
-    let mut response = inside(request, next).await;
+    request.extensions_mut().insert(RequestId(trail.request().into()));
+    let origin =
+        cors::allowed(&app.config.operating.cors_origins, &request).filter(|_| clean_path(&path) == path);
+    let mut response = match origin {
+        Some(_) if method == Method::OPTIONS => no_content(),
+        _ => trail.clone().around(inside(request, next)).await,
+    };
+    if let Some(origin) = origin {
+        cors::allow(&mut response, origin);
+    }
     let headers = response.headers_mut();
     // Hex is always a header value.
-    if let Ok(value) = HeaderValue::from_str(&id) {
+    if let Ok(value) = HeaderValue::from_str(trail.request()) {
         headers.insert(REQUEST_ID, value);
     }
     if path.starts_with("/v1/")
@@ -47,19 +58,37 @@ pub async fn every_request(State(app): State<Arc<App>>, request: Request, next: 
     if response.status() == StatusCode::METHOD_NOT_ALLOWED {
         spell_allow(&mut response);
     }
-    let (status, dur) = (response.status().as_u16(), format!("{:?}", begun.elapsed()));
-    match response.extensions().get::<Internal>() {
-        Some(Internal(cause)) => tracing::error!(rid = id, %method, path, status, dur, cause, "req"),
-        None => tracing::info!(rid = id, %method, path, status, dur, "req"),
-    }
+    let (status, took) = (response.status().as_u16(), begun.elapsed());
+    app.metrics.answered(&path, status, took);
+    let (dur, path) = (format!("{took:?}"), shortened(&path));
+    trail.within(|| match response.extensions().get::<Internal>() {
+        Some(Internal(cause)) => tracing::error!(%method, path, status, dur, cause, "req"),
+        None => tracing::info!(%method, path, status, dur, "req"),
+    });
     response
+}
+
+/// A path as it is logged: a stranger chooses its length.
+fn shortened(path: &str) -> &str {
+    const LONGEST: usize = 500;
+    &path[..path.floor_char_boundary(LONGEST)]
 }
 
 /// Runs the route on a task of its own: its panic becomes an answer, and a client that hangs up does not stop it half
 /// way.
 async fn inside(request: Request, next: Next) -> Response {
-    if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    if hosts == 0 && request.version() == Version::HTTP_11 {
         return plain(StatusCode::BAD_REQUEST, "400 Bad Request: missing required Host header");
+    }
+    if hosts > 1 {
+        return plain(StatusCode::BAD_REQUEST, "400 Bad Request: too many Host headers");
+    }
+    if request.method() == Method::OPTIONS && request.uri().path() == "*" {
+        return StatusCode::OK.into_response();
+    }
+    if !is_text(request.uri().path()) {
+        return ApiError::bad_request("the path is not UTF-8").into_response();
     }
     if let Some(redirect) = cleaned(&request) {
         return redirect;
@@ -67,7 +96,7 @@ async fn inside(request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let inbox = Inbox::new(body);
     parts.extensions.insert(inbox.clone());
-    let route = tokio::spawn(next.run(Request::from_parts(parts, Body::empty())));
+    let route = tokio::spawn(Trail::carried(next.run(Request::from_parts(parts, Body::empty()))));
     let mut response = match route.await {
         Ok(response) => response,
         Err(e) => {
@@ -83,12 +112,14 @@ async fn inside(request: Request, next: Next) -> Response {
 /// A redirect to the path without `//`, `.` and `..` segments, before anything else is looked at.
 fn cleaned(request: &Request) -> Option<Response> {
     let path = request.uri().path();
-    let clean = clean_path(path);
+    // The admin routes are a subtree of their own there, and its root has a slash.
+    let clean = if path == "/v1/admin" { "/v1/admin/".into() } else { clean_path(path) };
     if request.method() == Method::CONNECT || clean == path || !path.starts_with('/') {
         return None;
     }
     let query = request.uri().query().map(|q| format!("?{q}")).unwrap_or_default();
-    let to = format!("{clean}{query}");
+    // A browser reads a backslash as a slash, and two of them as the beginning of another host.
+    let to = format!("{clean}{query}").replace('\\', "%5C");
     let mut response = if [Method::GET, Method::HEAD].contains(request.method()) {
         let link = to.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;");
         let page = format!("<a href=\"{link}\">Temporary Redirect</a>.\n\n");
@@ -98,6 +129,24 @@ fn cleaned(request: &Request) -> Option<Response> {
     };
     response.headers_mut().insert(LOCATION, HeaderValue::from_str(&to).ok()?);
     Some(response)
+}
+
+/// Whether a path is text once its escapes are undone: the router would refuse it in words of its own.
+fn is_text(path: &str) -> bool {
+    let digit = |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16));
+    let (mut bytes, mut rest) = (Vec::with_capacity(path.len()), path.as_bytes());
+    while let [first, after @ ..] = rest {
+        rest = after;
+        let escaped = match (first, digit(after.first()), digit(after.get(1))) {
+            (b'%', Some(high), Some(low)) => u8::try_from(high * 16 + low).ok(),
+            _ => None,
+        };
+        if escaped.is_some() {
+            rest = &after[2..];
+        }
+        bytes.push(escaped.unwrap_or(*first));
+    }
+    std::str::from_utf8(&bytes).is_ok()
 }
 
 fn clean_path(path: &str) -> String {

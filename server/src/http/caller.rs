@@ -8,6 +8,7 @@ use crate::control::Refused;
 use crate::http::error::ApiError;
 use crate::http::{App, Peer};
 use crate::limit::Class;
+use crate::logging::Trail;
 use crate::secret;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -84,7 +85,7 @@ impl FromRequestParts<Arc<App>> for KeyOwner {
 }
 
 /// Whoever holds a good key.
-async fn known(parts: &Parts, app: &App) -> Result<Caller, ApiError> {
+pub async fn known(parts: &Parts, app: &App) -> Result<Caller, ApiError> {
     let token = bearer(parts.headers.get(AUTHORIZATION).map(|v| v.as_bytes()))?;
     // Any text is looked up, so bytes that are no UTF-8 are simply the hash of an unknown key.
     let key_hash = secret::hash(&String::from_utf8_lossy(token));
@@ -92,6 +93,7 @@ async fn known(parts: &Parts, app: &App) -> Result<Caller, ApiError> {
     let principal = found.ok_or_else(|| {
         ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "invalid or expired api key")
     })?;
+    Trail::user(&principal.user_id);
     let path = parts.uri.path();
     impersonation_gate(&principal, parts.method.as_str(), path)?;
     token_gate(&principal, parts.method.as_str(), path)?;
@@ -125,7 +127,10 @@ impl Caller {
         self.count(app, project.as_ref())?;
         // `project_role` refuses where there is no membership, and there is none without a project id.
         match (project, found) {
-            (Some(project), Some(found)) => Ok(Admitted { project, deleted: found.deleted }),
+            (Some(project), Some(found)) => {
+                Trail::project(project.as_str());
+                Ok(Admitted { project, deleted: found.deleted })
+            }
             _ => Err(not_found()),
         }
     }

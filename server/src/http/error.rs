@@ -46,6 +46,19 @@ impl ApiError {
         Self { internal: Some(cause.to_string()), ..error }
     }
 
+    /// 500 as the admin routes spell it: `internal`.
+    pub fn admin(message: &'static str, cause: impl ToString) -> Self {
+        Self { code: "internal", ..Self::internal(message, cause) }
+    }
+
+    /// A failing log on an admin route.
+    pub fn admin_log(error: LogError) -> Self {
+        match error {
+            LogError::Busy { .. } | LogError::Closed => error.into(),
+            other => Self::admin("failed to open project database", other),
+        }
+    }
+
     /// 503 `unavailable`, to be tried again.
     pub fn unavailable(message: impl Into<Cow<'static, str>>, retry_after: Duration) -> Self {
         let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message);

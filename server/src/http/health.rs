@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz`, `/version` and `/v1/identity`: what is asked before anybody has a key.
+//! `/healthz`, `/readyz`, `/version`, `/openapi.json` and `/v1/identity`: what is asked before anybody has a key.
 
 use crate::http::App;
 use crate::http::answer::json;
@@ -9,7 +9,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// GET `/healthz` (server-protocol 4.2)
 pub async fn healthz(State(app): State<Arc<App>>) -> Response {
@@ -50,6 +50,13 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
 /// GET `/version` (DESIGN 6.1)
 pub async fn version(State(app): State<Arc<App>>) -> Response {
     json(StatusCode::OK, &version::json(Some(app.dir.epoch())))
+}
+
+/// GET `/openapi.json`
+pub async fn openapi() -> Response {
+    // Made once: it is the same for everybody.
+    static DOCUMENT: LazyLock<Value> = LazyLock::new(crate::openapi::document);
+    json(StatusCode::OK, &*DOCUMENT)
 }
 
 /// GET `/v1/identity?nonce=` (DESIGN 6.1)

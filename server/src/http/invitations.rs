@@ -16,7 +16,7 @@ use crate::http::body::{Inbox, read_object};
 use crate::http::caller::{Caller, KeyOwner};
 use crate::http::error::ApiError;
 use crate::http::members;
-use crate::mail::{Fate, Mail};
+use crate::mail::{Fate, Handed, Mail};
 use crate::secret;
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -65,6 +65,7 @@ pub async fn invite(
         read_object(&inbox, |f| Ok((f.text_or_empty("email")?, f.text_or_empty("role")?))).await?;
     let email = address(&email).ok_or_else(|| ApiError::bad_request("valid email is required"))?;
     let role = Role::parse(&role).ok_or_else(|| ApiError::bad_request("valid role is required"))?;
+    app.limits.invitation(&email).map_err(ApiError::rate_limited)?;
     let _writing = app.gate.write().await?;
     let token = secret::bytes::<32>().map_err(|e| ApiError::internal(FAILED, e))?;
     let token = secret::hex(&token);
@@ -90,11 +91,15 @@ pub async fn invite(
             project_id: Some(made.project_id),
             detail,
         };
-        app.post.hand_over(mail, move |fate| {
-            if fate == Fate::Lost {
-                control.audit(lost);
-            }
-        });
+        match app.post.hand_over(mail) {
+            Handed::Known(Fate::Lost) => control.audit(lost),
+            Handed::Known(_) => {}
+            Handed::UnderWay(fate) => drop(tokio::spawn(async move {
+                if !fate.await.is_ok_and(|fate| fate == Fate::Left) {
+                    control.audit(lost);
+                }
+            })),
+        }
     } else if let Some(link) = link_to_hand_over(&app, &email, project.as_str(), role).await? {
         let value = HeaderValue::from_str(&link).map_err(|e| ApiError::internal(FAILED, e))?;
         response.headers_mut().insert(LINK, value);

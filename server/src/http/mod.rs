@@ -4,14 +4,16 @@
 //! reference does. One file per family of routes, with its header; the routes are listed in [`ROUTES`] and nowhere else.
 //! Invariant: no handler opens a database or names a table.
 //! Adding a route: a line in [`ROUTES`], a handler that takes [`caller::Caller`] first if it needs a key, a refusal for
-//! every bad input, and a row in `server/tests/refusals.rs`.
+//! every bad input, a row in `server/tests/refusals.rs`, and an operation in `openapi/`.
 
 mod accept;
+mod admin;
 mod answer;
 mod around;
 mod body;
 mod caller;
 mod conflicts;
+mod cors;
 mod enroll;
 mod error;
 mod events;
@@ -23,6 +25,7 @@ mod keys;
 mod login;
 mod mailbox;
 mod members;
+mod metrics;
 mod outlet;
 mod page;
 mod projects;
@@ -47,12 +50,15 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::datadir::DataDir;
 use crate::disk::Room;
+use crate::ending::Ending;
 use crate::identity::Identity;
+use crate::jobs::Jobs;
 use crate::limit::Limits;
 use crate::live::OpenProjects;
-use crate::log::Logs;
+use crate::log::{Counters, Logs};
 use crate::mail::Post;
 use crate::maintenance::Gate;
+use crate::metrics::Metrics;
 use crate::tls::Tls;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -94,6 +100,14 @@ pub struct App {
     pub room: Room,
     /// Becomes true once, when a stop begins.
     pub stopping: watch::Sender<bool>,
+    /// What is counted about requests.
+    pub metrics: Metrics,
+    /// What the writers of all logs count.
+    pub writers: Arc<Counters>,
+    /// How the work went that nobody asked for.
+    pub jobs: Jobs,
+    /// The end of deleted projects.
+    pub ending: Ending,
 }
 
 impl App {
@@ -131,7 +145,12 @@ const fn route(
 pub const ROUTES: &[Route] = &[
     route("/healthz", "GET", "the process answers", || get(health::healthz)),
     route("/readyz", "GET", "clients should be sent here, or why not", || get(health::readyz)),
+    route("/metricz", "GET", "a few counters; on this machine or for an admin", || get(metrics::metricz)),
+    route("/metrics", "GET", "numbers for Prometheus; on this machine or for an admin", || {
+        get(metrics::metrics)
+    }),
     route("/version", "GET", "which program, schemas, epoch", || get(health::version)),
+    route("/openapi.json", "GET", "these routes as an OpenAPI document", || get(health::openapi)),
     route("/connect", "GET", "page behind an enrolment link", || get(enroll::page)),
     route("/v1/identity", "GET", "proof of the server's key", || get(health::identity)),
     route("/v1/enroll", "POST", "enrolment link for an API key", || post(enroll::enroll)),
@@ -197,6 +216,37 @@ pub const ROUTES: &[Route] = &[
     route("/v1/projects/{id}/history/{type}/{entity}", "GET", "every event of one entity", || {
         get(history::history)
     }),
+    route("/v1/admin/server/overview", "GET", "admin: health, counters, totals", || get(admin::overview)),
+    route("/v1/admin/server/config", "GET", "admin: settings", || get(admin::config)),
+    route("/v1/admin/server/rate-limit-violations", "GET", "admin: calls that a limit refused", || {
+        get(admin::violations)
+    }),
+    route("/v1/admin/users", "GET", "admin: accounts", || get(admin::users)),
+    route("/v1/admin/users/{id}", "GET", "admin: one account", || get(admin::user)),
+    route("/v1/admin/users/{id}/keys", "GET", "admin: an account's keys", || get(admin::keys)),
+    route("/v1/admin/users/{id}/keys/{key}", "DELETE", "admin: take a key away", || {
+        delete(admin::revoke_key)
+    }),
+    route("/v1/admin/auth/events", "GET", "admin: what happened around signing in", || {
+        get(admin::auth_events)
+    }),
+    route("/v1/admin/projects", "GET", "admin: all projects", || get(admin::projects)),
+    route("/v1/admin/projects/{id}", "GET", "admin: one project", || get(admin::project)),
+    route("/v1/admin/projects/{id}/members", "GET", "admin: a project's members", || get(admin::members)),
+    route("/v1/admin/projects/{id}/sync/status", "GET", "admin: head and count of a log", || {
+        get(admin::status)
+    }),
+    route("/v1/admin/projects/{id}/sync/cursors", "GET", "admin: how far a project's clients are", || {
+        get(admin::cursors)
+    }),
+    route("/v1/admin/projects/{id}/events", "GET", "admin: a log by what its events are", || {
+        get(admin::events)
+    }),
+    route("/v1/admin/projects/{id}/events/{server_seq}", "GET", "admin: one event", || get(admin::event)),
+    route("/v1/admin/projects/{id}/snapshot/meta", "GET", "admin: the newest kept snapshot", || {
+        get(admin::snapshot_meta)
+    }),
+    route("/v1/admin/entity-types", "GET", "admin: kinds of entities", || get(admin::entity_types)),
 ];
 
 /// The whole service.

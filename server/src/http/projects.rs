@@ -4,12 +4,13 @@
 //! log without a row is removed again or lies unused.
 
 use crate::auth::Role;
-use crate::control::{Change, Project};
+use crate::control::{Audit, Change, Project};
 use crate::http::App;
 use crate::http::answer::{json, no_content};
 use crate::http::body::{Inbox, read_object};
 use crate::http::caller::{Caller, not_found};
 use crate::http::error::ApiError;
+use crate::logging::{Trail, blocking};
 use crate::secret;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -41,18 +42,21 @@ pub async fn create(State(app): State<Arc<App>>, caller: Caller, inbox: Inbox) -
     let id = secret::id("p_").map_err(|e| ApiError::internal(FAILED, e))?;
     let id = ProjectId::parse(&id).map_err(|e| ApiError::internal(FAILED, e))?;
     let (logs, new) = (Arc::clone(&app.logs), id.clone());
-    let made = tokio::task::spawn_blocking(move || logs.create(&new).map(drop)).await;
+    let made = blocking(move || logs.create(&new).map(drop)).await;
     made.map_err(|e| ApiError::internal("failed to initialize project database", e))?
         .map_err(|e| ApiError::internal("failed to initialize project database", e))?;
     let (row, owner) = (id.clone(), caller.0.user_id.clone());
     let stored =
         app.control.change(move |s, now| s.create_project(row.as_str(), &name, &description, &owner, now));
     match stored.await {
-        Ok(project) => Ok(json(StatusCode::CREATED, &shown(&project))),
+        Ok(project) => {
+            Trail::project(&project.id);
+            Ok(json(StatusCode::CREATED, &shown(&project)))
+        }
         Err(e) => {
             let logs = Arc::clone(&app.logs);
             // The failure that is reported is the first one; a log that stays behind is without effect.
-            let _ = tokio::task::spawn_blocking(move || logs.delete(&id)).await;
+            let _ = blocking(move || logs.delete(&id)).await;
             Err(ApiError::internal(FAILED, e))
         }
     }
@@ -107,10 +111,19 @@ pub async fn delete(
 ) -> Result<Response, ApiError> {
     let project = caller.admitted(&app, &id, Role::Owner).await?.project;
     let _writing = app.gate.write().await?;
-    let deleted = app.control.change(move |s, now| s.delete_project(project.as_str(), now)).await;
+    let row = project.clone();
+    let deleted = app.control.change(move |s, now| s.delete_project(row.as_str(), now)).await;
     const FAILED: &str = "failed to delete project";
     match deleted.map_err(ApiError::control(FAILED))? {
-        Change::Done => Ok(no_content()),
+        Change::Done => {
+            app.control.audit(Audit {
+                kind: "project_deleted",
+                actor: caller.0.user_id,
+                project_id: Some(project.to_string()),
+                detail: "{}".into(),
+            });
+            Ok(no_content())
+        }
         Change::Unknown | Change::Last => Err(ApiError::internal(FAILED, "deleted before")),
     }
 }

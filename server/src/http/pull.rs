@@ -18,13 +18,14 @@ use crate::http::page::Page;
 use crate::http::query::Query;
 use crate::live::OpenProject;
 use crate::log::ReadQuery;
+use crate::logging::blocking;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
-use td_engine::id::{DeviceId, ProjectId, Seq};
+use td_engine::id::{DeviceId, Seq};
 use tokio::sync::oneshot;
 
 const DEFAULT_LIMIT: i64 = 1000;
@@ -41,6 +42,7 @@ pub async fn pull(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let project = caller.in_project(&app, &id, Role::Reader).await?;
+    app.metrics.pulled();
     let given = Query::parse(query.as_deref().unwrap_or_default());
     let (query, client) = parse(&given)?;
     let patience = patience(&given)?;
@@ -53,20 +55,17 @@ pub async fn pull(
     }
     let (first, page) = oneshot::channel();
     let (head, outlet) = (open.log.head().seq, Outlet::new(accept::encoding(&headers), first));
-    tokio::task::spawn_blocking(move || {
+    blocking(move || {
         let page = Page::new(r#"{"events":["#, query.after, query.limit, outlet);
         let last = page.write(|limit, each| open.log.read(&ReadQuery { limit, ..query }, each));
         if let Some(client) = client.filter(|_| last > Seq(0)) {
-            app.control.saw_cursor(project.as_str(), &client, last);
+            // Never beyond the head: a restore continues above the highest number seen anywhere (law 2).
+            app.control.saw_cursor(project.as_str(), &client, last.min(open.log.head().seq));
         }
-        mark_project(&project, last);
+        tracing::debug!(last = last.0, "pulled");
     });
     let (body, packed) = page.await.map_err(|e| ApiError::internal("failed to query events", e))??;
     Ok(with_head(with_encoding(with_type(StatusCode::OK, JSON, body), packed), head))
-}
-
-fn mark_project(project: &ProjectId, last: Seq) {
-    tracing::debug!(pid = %project, last = last.0, "pulled");
 }
 
 /// The page that is asked for, and the client whose cursor moves.

@@ -70,6 +70,7 @@ pub async fn push(
             app.control.audit(moved(&caller.0, &project, &device, &session, *action, *seq));
         }
     }
+    app.metrics.stored(outcomes.iter().filter(|o| matches!(o, Outcome::Accepted { .. })).count());
     Ok(with_head(json(StatusCode::OK, &answer(&ids, &outcomes)), open.log.head().seq))
 }
 

@@ -10,11 +10,13 @@ use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::query::Query;
 use crate::live::{OpenProject, StateDigest};
+use crate::log::Head;
+use crate::logging::blocking;
 use crate::snapshot::SnapshotError;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderName, StatusCode};
 use axum::response::Response;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use td_engine::id::Seq;
@@ -37,17 +39,22 @@ pub async fn status(
     let project = caller.in_project(&app, &id, Role::Reader).await?;
     let open = app.projects.open(&project).await?;
     let (head, recorded) = (open.log.head(), open.recorded());
-    let mut body = json!({"event_count": head.count, "last_server_seq": head.seq});
-    if let Some(time) = head.last_time.filter(|_| head.count > 0) {
-        body["last_event_time"] = time.rfc3339s_utc().into();
-    }
-    let mut response = with_head(json(StatusCode::OK, &body), head.seq);
+    let mut response = with_head(json(StatusCode::OK, &shown(head)), head.seq);
     for (name, count) in
         [(SKIPPED, recorded.skipped), (QUARANTINED, recorded.quarantined), (CONFLICTS, recorded.conflicts)]
     {
         response.headers_mut().insert(name, count.into());
     }
     Ok(response)
+}
+
+/// A head as it is told.
+pub fn shown(head: Head) -> Value {
+    let mut body = json!({"event_count": head.count, "last_server_seq": head.seq});
+    if let Some(time) = head.last_time.filter(|_| head.count > 0) {
+        body["last_event_time"] = time.rfc3339s_utc().into();
+    }
+    body
 }
 
 /// GET `…/sync/digest`: at the head, or with `?seq=N` at a kept snapshot.
@@ -85,13 +92,12 @@ async fn at_head(open: &Arc<OpenProject>) -> Result<StateDigest, ApiError> {
 
 async fn at_point(open: &Arc<OpenProject>, seq: Seq, head: Seq) -> Result<StateDigest, ApiError> {
     let shelf = Arc::clone(&open.shelf);
-    let found =
-        tokio::task::spawn_blocking(move || -> Result<Result<StateDigest, Vec<Seq>>, SnapshotError> {
-            Ok(match shelf.at(seq)? {
-                Some(kept) => Ok(kept.digest()?),
-                None => Err(shelf.points()?),
-            })
-        });
+    let found = blocking(move || -> Result<Result<StateDigest, Vec<Seq>>, SnapshotError> {
+        Ok(match shelf.at(seq)? {
+            Some(kept) => Ok(kept.digest()?),
+            None => Err(shelf.points()?),
+        })
+    });
     let failed = |e: String| ApiError::internal("failed to compute digest", e);
     let found = found.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
     found.map_err(|points| {

@@ -56,6 +56,9 @@ impl Class {
     }
 }
 
+/// Invitations of one address a minute, from all projects together.
+const INVITATIONS: usize = 3;
+
 /// All limits of a server.
 pub struct Limits {
     auth: Bucket<IpAddr>,
@@ -64,6 +67,7 @@ pub struct Limits {
     pull: Bucket<(String, ProjectId)>,
     other: Bucket<String>,
     mail: Bucket<(&'static str, String)>,
+    invited: Bucket<String>,
     agent: Bucket<String>,
 }
 
@@ -77,6 +81,7 @@ impl Limits {
             pull: Bucket::new(limits.pull),
             other: Bucket::new(limits.other),
             mail: Bucket::new(1),
+            invited: Bucket::new(INVITATIONS),
             agent: Bucket::new(limits.agent),
         }
     }
@@ -84,6 +89,12 @@ impl Limits {
     /// Whether one more mail may go to this address now: one a minute and purpose.
     pub fn mail(&self, purpose: Purpose, address: &str) -> bool {
         self.mail.hit((purpose.as_str(), address.into()), Instant::now()).is_ok()
+    }
+
+    /// Counts an invitation of this address, whoever invites; else, when to come back. An owner must not be able to fill
+    /// a stranger's mailbox (W34).
+    pub fn invitation(&self, address: &str) -> Result<(), Duration> {
+        self.invited.hit(address.into(), Instant::now())
     }
 
     /// Counts a call by somebody who has no key yet; else, when to come back.

@@ -4,7 +4,9 @@
 //! survives being closed and opened again, and nothing survives the process.
 
 use super::place::{Earlier, Rows, Taken, oversize, place};
-use super::{Clock, EventLog, Head, HistoryQuery, LogError, Logs, Outcome, ReadQuery, Ticket};
+use super::{
+    Clock, EventLog, Filter, Head, HistoryQuery, Inspected, LogError, Logs, Outcome, ReadQuery, Ticket,
+};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +15,7 @@ use td_engine::event::{LogEvent, NewEvent, Push};
 use td_engine::id::{ActionId, DeviceId, ProjectId, Seq, SessionId};
 use td_engine::payload::Payload;
 use td_engine::taxonomy::{EntityType, TdSchema};
+use td_engine::time::ClientTime;
 use tokio::sync::{oneshot, watch};
 
 /// One log in memory.
@@ -25,7 +28,7 @@ pub struct MemoryLog {
 #[derive(Clone, Default)]
 struct State {
     /// In order of sequence.
-    rows: Vec<LogEvent>,
+    rows: Vec<Inspected>,
     keys: HashMap<(DeviceId, String, ActionId), usize>,
     entities: HashMap<(EntityType, String), Vec<usize>>,
     late: BTreeSet<Seq>,
@@ -51,7 +54,9 @@ impl MemoryLog {
         let mut head = *self.head.borrow();
         // Only where there is a bound: this backend has no savepoint, and the copy costs what the log holds.
         let before = (most_new < i64::MAX).then(|| state.clone());
-        let mut rows = OfDevice { state: &mut state, device: &push.device };
+        let now = (self.clock)();
+        let at = super::stamp(now).1.unwrap_or(now);
+        let mut rows = OfDevice { state: &mut state, device: &push.device, at };
         let Ok(placed) = place(push, head.allocated, &TdSchema, &mut rows);
         if let Some(before) = before.filter(|_| placed.stored > most_new) {
             *state = before;
@@ -61,7 +66,7 @@ impl MemoryLog {
         head.count += placed.stored;
         if let Some(newest) = placed.newest {
             head.seq = newest;
-            head.last_time = super::stamp((self.clock)()).1;
+            head.last_time = super::stamp(now).1;
         }
         self.head.send_replace(head);
         Ok(placed.outcomes)
@@ -96,11 +101,12 @@ impl EventLog for MemoryLog {
     ) -> Result<usize, LogError> {
         let page: Vec<LogEvent> = {
             let state = self.open()?;
-            let from = state.rows.partition_point(|row| row.seq <= query.after);
-            let wanted = |row: &&LogEvent| {
-                query.exclude.as_ref() != Some(&row.device) || state.late.contains(&row.seq)
+            let from = state.rows.partition_point(|row| row.event.seq <= query.after);
+            let wanted = |event: &&LogEvent| {
+                query.exclude.as_ref() != Some(&event.device) || state.late.contains(&event.seq)
             };
-            state.rows.iter().skip(from).filter(wanted).take(query.limit).cloned().collect()
+            let events = state.rows.iter().skip(from).map(|row| &row.event);
+            events.filter(wanted).take(query.limit).cloned().collect()
         };
         Ok(hand_over(page, each))
     }
@@ -113,10 +119,23 @@ impl EventLog for MemoryLog {
         let page: Vec<LogEvent> = {
             let state = self.open()?;
             let entity = (query.entity_type.clone(), query.entity_id.clone());
-            let rows = state.entities.get(&entity).into_iter().flatten().map(|at| &state.rows[*at]);
+            let rows = state.entities.get(&entity).into_iter().flatten().map(|at| &state.rows[*at].event);
             rows.filter(|row| row.seq > query.after).take(query.limit).cloned().collect()
         };
         Ok(hand_over(page, each))
+    }
+
+    fn inspect(
+        &self,
+        filter: &Filter,
+        each: &mut dyn FnMut(Inspected) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        let found: Vec<Inspected> = {
+            let state = self.open()?;
+            let found = state.rows.iter().filter(|row| filter.admits(&row.event, row.at));
+            found.take(filter.limit).cloned().collect()
+        };
+        Ok(hand_over(found, each))
     }
 
     fn head(&self) -> Head {
@@ -128,7 +147,7 @@ impl EventLog for MemoryLog {
     }
 }
 
-fn hand_over(page: Vec<LogEvent>, each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>) -> usize {
+fn hand_over<T>(page: Vec<T>, each: &mut dyn FnMut(T) -> ControlFlow<()>) -> usize {
     let mut handed = 0;
     for event in page {
         handed += 1;
@@ -142,6 +161,7 @@ fn hand_over(page: Vec<LogEvent>, each: &mut dyn FnMut(LogEvent) -> ControlFlow<
 struct OfDevice<'a> {
     state: &'a mut State,
     device: &'a DeviceId,
+    at: ClientTime,
 }
 
 impl OfDevice<'_> {
@@ -170,7 +190,7 @@ impl Rows for OfDevice<'_> {
         self.state.keys.insert(key, at);
         let entity = (event.entity_type.clone(), event.entity_id.clone());
         self.state.entities.entry(entity).or_default().push(at);
-        self.state.rows.push(LogEvent {
+        let event = LogEvent {
             seq,
             device: self.device.clone(),
             session,
@@ -180,14 +200,15 @@ impl Rows for OfDevice<'_> {
             entity_id: event.entity_id.clone(),
             payload: payload.clone(),
             client_time: event.client_time,
-        });
+        };
+        self.state.rows.push(Inspected { event, at: self.at });
         Ok(true)
     }
 
     fn find(&mut self, session: &str, action: ActionId) -> Result<Option<Taken>, Self::Error> {
         let key = (self.device.clone(), session.to_owned(), action);
         let row = self.state.keys.get(&key).and_then(|at| self.state.rows.get(*at));
-        Ok(row.map(|row| Taken {
+        Ok(row.map(|row| &row.event).map(|row| Taken {
             seq: row.seq,
             action: row.action.clone(),
             entity_type: row.entity_type.as_str().to_owned(),
@@ -208,7 +229,7 @@ impl Rows for OfDevice<'_> {
     ) -> Result<(), Self::Error> {
         let entity = (event.entity_type.clone(), event.entity_id.clone());
         let rows = self.state.entities.get(&entity).into_iter().flatten().rev();
-        for row in rows.map(|at| &self.state.rows[*at]).filter(|row| row.seq < seq) {
+        for row in rows.map(|at| &self.state.rows[*at].event).filter(|row| row.seq < seq) {
             let earlier = Earlier {
                 is_own: row.device == *self.device,
                 action: row.action.clone(),

@@ -6,6 +6,7 @@
 //! (hence `tests/faultfs`).
 
 mod gate;
+mod inspect;
 mod late;
 mod memory;
 mod place;
@@ -13,6 +14,7 @@ mod projects;
 mod sqlite;
 
 pub use gate::CommitGate;
+pub use inspect::{Filter, Inspected};
 pub use memory::{MemoryLog, MemoryLogs};
 pub use projects::{Projects, ProjectsOptions};
 pub use sqlite::{CheckpointPolicy, Counters, Counts, Durability, Options, SqliteLog};
@@ -182,6 +184,14 @@ pub trait EventLog: Send + Sync {
         &self,
         query: &HistoryQuery,
         each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
+    ) -> Result<usize, LogError>;
+
+    /// Hands the events that the filter admits to `each` in order of sequence, with the time they came; as
+    /// [`read`](EventLog::read) otherwise. Looks at the whole log where nothing in the filter names an entity or a device.
+    fn inspect(
+        &self,
+        filter: &Filter,
+        each: &mut dyn FnMut(Inspected) -> ControlFlow<()>,
     ) -> Result<usize, LogError>;
 
     /// The newest durable head. Costs no query.

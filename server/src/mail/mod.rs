@@ -2,7 +2,7 @@
 //!
 //! Duty: [`Post::hand_over`] takes a mail and returns at once; sending happens behind the request, so that a known and an
 //! unknown address take the same time (server-protocol W32), and a mail server that hangs holds nobody up (W36).
-//! Invariant: at most [`MOST_UNDER_WAY`] mails wait; each meets one [`Fate`], which its sender is told once.
+//! Invariant: at most [`MOST_UNDER_WAY`] mails wait; each meets one [`Fate`].
 //! Danger: a mail holds a secret link. It goes to its addressee and nowhere else: never to the log (law 15).
 
 mod cloudflare;
@@ -17,6 +17,7 @@ use crate::config::MailSettings;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 /// Mails that may be on their way at the same time.
 const MOST_UNDER_WAY: u32 = 64;
@@ -60,6 +61,14 @@ pub enum Fate {
     Lost,
 }
 
+/// A mail that was handed over.
+pub enum Handed {
+    /// Its fate is known.
+    Known(Fate),
+    /// Its fate will be. Nobody has to wait: the mail goes its way all the same.
+    UnderWay(JoinHandle<Fate>),
+}
+
 /// The server's post office.
 #[derive(Clone)]
 pub struct Post {
@@ -99,18 +108,19 @@ impl Post {
         !matches!(self.way, Way::Nowhere)
     }
 
-    /// Takes a mail and tells its fate, once: at once if it is known, else behind the request.
-    pub fn hand_over(&self, mail: Mail, told: impl FnOnce(Fate) + Send + 'static) {
-        let Way::Out(carrier) = &self.way else { return told(self.keep(mail)) };
+    /// Takes a mail. Never waits.
+    pub fn hand_over(&self, mail: Mail) -> Handed {
+        let Way::Out(carrier) = &self.way else { return Handed::Known(self.keep(mail)) };
         let Ok(permit) = Arc::clone(&self.under_way).try_acquire_owned() else {
             lost(&mail, "too many mails are under way");
-            return told(Fate::Lost);
+            return Handed::Known(Fate::Lost);
         };
         let (carrier, again_after) = (Arc::clone(carrier), self.again_after);
-        tokio::spawn(async move {
-            told(carry(carrier, Arc::new(mail), again_after).await);
+        Handed::UnderWay(tokio::spawn(async move {
+            let fate = carry(carrier, Arc::new(mail), again_after).await;
             drop(permit);
-        });
+            fate
+        }))
     }
 
     /// Sends while the caller waits. Blocks.
@@ -194,7 +204,6 @@ fn lost(mail: &Mail, cause: &str) {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use tokio::sync::oneshot;
 
     /// Refuses so many times before it takes one.
     struct Moody {
@@ -216,8 +225,9 @@ mod tests {
         let carrier = Arc::new(Moody { refusals, passes, tries: AtomicUsize::new(0) });
         let mut post = Post::by(Way::Out(Arc::clone(&carrier) as Arc<dyn Carrier>));
         post.again_after = &[Duration::ZERO, Duration::ZERO];
-        let (told, fate) = oneshot::channel();
-        post.hand_over(Mail::test("ana@example.org", "1", "id"), |f| told.send(f).expect("awaited"));
+        let Handed::UnderWay(fate) = post.hand_over(Mail::test("ana@example.org", "1", "id")) else {
+            panic!("it leaves the house")
+        };
         let fate = fate.await.expect("told");
         post.settle(Duration::from_secs(10)).await;
         (fate, carrier.tries.load(Ordering::SeqCst))
@@ -246,16 +256,17 @@ mod tests {
     async fn mails_that_wait_are_bounded() {
         let (let_go, gate) = std::sync::mpsc::channel();
         let post = Post::by(Way::Out(Arc::new(Stuck(Mutex::new(gate)))));
-        let fates = Arc::new(Mutex::new(Vec::new()));
-        for _ in 0..=MOST_UNDER_WAY {
-            let fates = Arc::clone(&fates);
-            let mail = Mail::test("ana@example.org", "1", "id");
-            post.hand_over(mail, move |fate| fates.lock().expect("lock").push(fate));
-        }
-        assert_eq!(*fates.lock().expect("lock"), [Fate::Lost], "one too many is told at once");
+        let handed: Vec<Handed> =
+            (0..=MOST_UNDER_WAY).map(|_| post.hand_over(Mail::test("ana@example.org", "1", "id"))).collect();
+        let known = handed.iter().filter(|h| matches!(h, Handed::Known(Fate::Lost))).count();
+        assert_eq!(known, 1, "one too many is told at once");
         drop(let_go);
         post.settle(Duration::from_secs(30)).await;
-        assert_eq!(fates.lock().expect("lock").len(), MOST_UNDER_WAY as usize + 1);
+        for handed in handed {
+            if let Handed::UnderWay(fate) = handed {
+                assert_eq!(fate.await.expect("told"), Fate::Left);
+            }
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::Name;
 use super::store::{Blob, BlobStore};
 use crate::live::{LiveError, StateDigest};
 use crate::packing::{Effort, Encoding, Packer};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +14,18 @@ use td_engine::db::ProjectDb;
 use td_engine::id::Seq;
 use tokio::sync::OnceCell;
 
+/// Tables whose rows are counted for an admin.
+const COUNTED: &[&str] = &[
+    "issues",
+    "logs",
+    "comments",
+    "handoffs",
+    "boards",
+    "board_issue_positions",
+    "work_sessions",
+    "sessions",
+    "notes",
+];
 /// Read at once while packing.
 const CHUNK: usize = 128 * 1024;
 
@@ -84,6 +97,20 @@ impl Kept {
         let db = ProjectDb::open_read_only_at(&self.store.place(&self.file(None)))?;
         let digest = StateDigest::of(&db)?;
         Ok(self.digest.get_or_init(|| digest).clone())
+    }
+
+    /// Rows by table, of the tables that an admin is shown (server-protocol 4.10), without the empty ones. Blocks.
+    pub fn counts(&self) -> Result<BTreeMap<&'static str, i64>, LiveError> {
+        let db = ProjectDb::open_read_only_at(&self.store.place(&self.file(None)))?;
+        let mut counts = BTreeMap::new();
+        for table in COUNTED {
+            let sql = format!("SELECT count(*) FROM {table}");
+            let count = db.conn().query_row(&sql, [], |row| row.get(0))?;
+            if count > 0 {
+                counts.insert(*table, count);
+            }
+        }
+        Ok(counts)
     }
 
     pub(super) fn file(&self, packed: Option<Encoding>) -> String {

@@ -8,7 +8,9 @@ use td_engine::id::{ActionId, DeviceId, Seq, SessionId};
 use td_engine::payload::Payload;
 use td_engine::taxonomy::{Action, Schema, TdSchema};
 use td_engine::time::ClientTime;
-use td_server::log::{Clock, EventLog, Head, HistoryQuery, LogError, MemoryLog, ReadQuery, Ticket};
+use td_server::log::{
+    Clock, EventLog, Filter, Head, HistoryQuery, Inspected, LogError, MemoryLog, ReadQuery, Ticket,
+};
 use tokio::sync::watch;
 
 pub fn clock() -> Clock {
@@ -123,6 +125,13 @@ impl EventLog for Until<'_> {
         each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
     ) -> Result<usize, LogError> {
         self.0.history(query, each)
+    }
+    fn inspect(
+        &self,
+        filter: &Filter,
+        each: &mut dyn FnMut(Inspected) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        self.0.inspect(filter, each)
     }
     fn head(&self) -> Head {
         Head { seq: self.1, ..self.0.head() }

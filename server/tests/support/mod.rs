@@ -5,6 +5,7 @@
 pub mod deployment;
 pub mod log;
 pub mod mailserver;
+pub mod schema;
 pub mod tls;
 pub mod wire;
 
@@ -13,6 +14,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use wire::{Answer, Ask};
 
@@ -23,6 +25,7 @@ pub struct Server {
     pub dir: tempfile::TempDir,
     pub address: SocketAddr,
     settings: Vec<(String, String)>,
+    log: Arc<Mutex<String>>,
     process: Option<Child>,
 }
 
@@ -36,7 +39,8 @@ impl Server {
     pub fn with(settings: &[(&str, &str)]) -> Self {
         let settings = settings.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         let dir = tempfile::tempdir().expect("dir");
-        let mut server = Self { dir, address: ([127, 0, 0, 1], 0).into(), settings, process: None };
+        let mut server =
+            Self { dir, address: ([127, 0, 0, 1], 0).into(), settings, log: Arc::default(), process: None };
         server.run();
         server
     }
@@ -49,14 +53,24 @@ impl Server {
         let address = loop {
             let Some(Ok(line)) = lines.next() else { panic!("the server ended:\n{seen}") };
             let entry: Value = serde_json::from_str(&line).unwrap_or_default();
-            if entry["message"] == "server started" {
+            if entry["msg"] == "server started" {
                 break entry["addr"].as_str().and_then(|a| a.parse().ok()).expect("an address");
             }
             seen.push_str(&line);
         };
         // Read on, or the server would block on a full pipe.
-        std::thread::spawn(move || lines.for_each(drop));
+        let log = Arc::clone(&self.log);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                log.lock().expect("log").push_str(&(line + "\n"));
+            }
+        });
         (self.address, self.process) = (address, Some(child));
+    }
+
+    /// What it logged since it listens.
+    pub fn log(&self) -> String {
+        self.log.lock().expect("log").clone()
     }
 
     /// The program with this server's settings.

@@ -19,6 +19,7 @@ fn the_reference_pages_say_what_the_programs_say() {
         "settings.md".into(),
         format!("# Settings of the server\n\n```\n{}\n```\n", settings.trim_end()),
     ));
+    pages.push(("openapi.json".into(), say("td-sync", &["openapi"])));
     for (name, page) in pages {
         let path = folder.join(&name);
         if std::env::var_os("TD_UPDATE_DOCS").is_some() {

@@ -9,7 +9,7 @@ use td_engine::id::{DeviceId, Seq, SessionId};
 use td_engine::payload::Payload;
 use td_engine::taxonomy::{Action, EntityType};
 use td_engine::time::ClientTime;
-use td_server::log::{EventLog, Head, HistoryQuery, LogError, MAX_PAYLOAD_BYTES, Outcome, ReadQuery};
+use td_server::log::{EventLog, Filter, Head, HistoryQuery, LogError, MAX_PAYLOAD_BYTES, Outcome, ReadQuery};
 
 const PUSHERS: i64 = 4;
 const PUSHES: i64 = 40;
@@ -381,4 +381,41 @@ pub fn events_come_back_as_they_were_pushed(backend: &mut dyn Backend) {
     drop(log);
     backend.crash();
     check(&*open(backend));
+}
+
+/// [`EventLog::inspect`] finds what each word of a filter names, and nothing else.
+pub fn a_log_is_found_by_what_its_events_are(backend: &mut dyn Backend) {
+    let log = create(backend);
+    let other = NewEvent { entity_id: "td-9".into(), action: Action::Delete, ..event(9) };
+    stored(&*log, "d", [event(1), event(2)]);
+    stored(&*log, "e", [event(1), other]);
+    drop(log);
+    backend.restart();
+    let log = open(backend);
+    let find = |filter: Filter| {
+        let mut found = Vec::new();
+        let handed = log.inspect(&filter, &mut |row| {
+            assert_eq!(row.at.rfc3339n(), "2026-11-21T09:53:18Z", "the time it came, whole seconds");
+            found.push(row.event.seq.0);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(handed.expect("readable"), found.len());
+        found
+    };
+    let all = Filter { limit: 100, ..Filter::default() };
+    let time = |text: &str| Some(ClientTime::parse(text).expect("time"));
+    let word = |text: &str| Some(text.to_string());
+    assert_eq!(find(all.clone()), [1, 2, 3, 4]);
+    assert_eq!(find(Filter { after: Seq(1), limit: 2, ..all.clone() }), [2, 3]);
+    assert_eq!(find(Filter { device: word("e"), ..all.clone() }), [3, 4]);
+    assert_eq!(find(Filter { session: word("t"), ..all.clone() }), [0; 0]);
+    assert_eq!(find(Filter { action: word("delete"), ..all.clone() }), [4]);
+    assert_eq!(find(Filter { entity_id: word("td-1"), ..all.clone() }), [1, 3]);
+    assert_eq!(find(Filter { entity_type: Some(EntityType::stored("notes")), ..all.clone() }), [0; 0]);
+    let both = Filter { entity_id: word("td-1"), device: word("d"), ..all.clone() };
+    assert_eq!(find(Filter { entity_type: Some(EntityType::stored("issues")), ..both }), [1]);
+    assert_eq!(find(Filter { from: time("2026-11-21T10:53:18+01:00"), ..all.clone() }), [1, 2, 3, 4]);
+    assert_eq!(find(Filter { from: time("2026-11-21T09:53:18.1Z"), ..all.clone() }), [0; 0]);
+    assert_eq!(find(Filter { to: time("2026-11-21T09:53:18.1Z"), ..all.clone() }), [1, 2, 3, 4]);
+    assert_eq!(find(Filter { to: time("2026-11-21T09:53:17.9Z"), ..all }), [0; 0]);
 }

@@ -75,6 +75,7 @@ macro_rules! law_tests {
             a_late_event_and_what_follows_it_come_back_to_their_device,
             an_event_in_time_does_not_come_back,
             lateness_is_judged_event_by_event,
+            a_log_is_found_by_what_its_events_are,
             a_log_is_made_once_and_never_by_opening,
             deleted_means_gone,
             a_project_made_again_starts_empty,

@@ -12,6 +12,11 @@ const COLUMNS: &str =
     "SELECT i.id, i.project_id, i.email, i.role, i.invited_by, i.status, i.created_at, i.expires_at,
     i.accepted_at FROM invitations i JOIN projects p ON p.id = i.project_id";
 
+/// An invitation is as good as the right of whoever made it: it can be answered while they own the project (W34).
+pub(super) const STANDS: &str =
+    "p.deleted_at IS NULL AND EXISTS (SELECT 1 FROM memberships m WHERE m.project_id = i.project_id
+    AND m.user_id = i.invited_by AND m.role = 'owner')";
+
 fn invitation(row: &Row<'_>) -> rusqlite::Result<Invitation> {
     Ok(Invitation {
         id: row.get("id")?,
@@ -53,8 +58,7 @@ fn answerable(
     email: &str,
     now: ClientTime,
 ) -> Result<Answered<Invitation>, ControlError> {
-    let mut q =
-        c.prepare_cached(&format!("{COLUMNS} WHERE i.id = ?1 AND i.email = ?2 AND p.deleted_at IS NULL"))?;
+    let mut q = c.prepare_cached(&format!("{COLUMNS} WHERE i.id = ?1 AND i.email = ?2 AND {STANDS}"))?;
     let Some(found) = q.query_row([id, email], invitation).optional()? else { return Ok(Answered::Unknown) };
     if found.status != "pending" {
         return Ok(Answered::NotPending);
@@ -111,7 +115,7 @@ impl InvitationStore for SqliteControl {
         self.read(|c| {
             let sql = format!(
                 "{COLUMNS} WHERE i.email = ?1 AND i.status = 'pending' AND i.expires_at > ?2
-                 AND p.deleted_at IS NULL ORDER BY i.created_at DESC, i.rowid DESC LIMIT 1000"
+                 AND {STANDS} ORDER BY i.created_at DESC, i.rowid DESC LIMIT 1000"
             );
             let mut q = c.prepare_cached(&sql)?;
             Ok(q.query_map(params![email, stamp(now)], invitation)?.collect::<Result<_, _>>()?)

@@ -2,7 +2,7 @@
 
 use super::{SqliteControl, keys, stamp, time, users};
 use crate::control::logins::{
-    Approved, Approver, Exchanged, LoginEvent, LoginStore, NewLogin, PendingLogin, Polled, Purpose,
+    Approved, Approver, Exchanged, LoginEvent, LoginStore, Metadata, NewLogin, PendingLogin, Polled, Purpose,
 };
 use crate::control::{ControlError, NewKey};
 use crate::secret;
@@ -15,6 +15,7 @@ const MOST_ATTEMPTS: i64 = 5;
 /// A stored challenge.
 struct Challenge {
     id: String,
+    selector: String,
     purpose: String,
     email: String,
     user_id: Option<String>,
@@ -26,13 +27,14 @@ struct Challenge {
 }
 
 const COLUMNS: &str =
-    "SELECT id, purpose, email, user_id, token_hash, code_challenge, state_hash, status, expires_at
+    "SELECT id, selector, purpose, email, user_id, token_hash, code_challenge, state_hash, status, expires_at
     FROM auth_email_challenges";
 
 fn challenge(row: &Row<'_>) -> rusqlite::Result<Challenge> {
     let text = |column: &str| row.get::<_, Option<String>>(column).map(Option::unwrap_or_default);
     Ok(Challenge {
         id: row.get("id")?,
+        selector: row.get("selector")?,
         purpose: row.get("purpose")?,
         email: row.get("email")?,
         user_id: row.get("user_id")?,
@@ -83,6 +85,16 @@ impl Challenge {
         Ok(())
     }
 
+    fn note(
+        &self,
+        c: &Connection,
+        kind: &str,
+        metadata: &Metadata,
+        now: ClientTime,
+    ) -> Result<(), ControlError> {
+        event(c, kind, &self.selector, &self.email, metadata, now)
+    }
+
     /// Whoever read the mail owns the address.
     fn proves_address(&self, c: &Connection, now: ClientTime) -> Result<(), ControlError> {
         c.execute(
@@ -123,6 +135,7 @@ fn approve(
     c: &Connection,
     selector: &str,
     token_hash: &str,
+    metadata: &Metadata,
     now: ClientTime,
 ) -> Result<Approved, ControlError> {
     let Some(found) = Challenge::known(c, selector, token_hash, Purpose::DeviceLogin)? else {
@@ -133,7 +146,7 @@ fn approve(
     }
     found.turn(c, "verified", "verified_at", now)?;
     found.proves_address(c, now)?;
-    event(c, "device_verified", selector, &found.email, "{}", now)?;
+    found.note(c, "device_verified", metadata, now)?;
     Ok(Approved::Done)
 }
 
@@ -148,6 +161,7 @@ fn decide(
     id: &str,
     by: &Approver,
     yes: bool,
+    metadata: &Metadata,
     now: ClientTime,
 ) -> Result<Approved, ControlError> {
     let found = Challenge::find(c, "id", id)?.filter(|f| f.purpose == Purpose::DeviceLogin.as_str());
@@ -167,12 +181,14 @@ fn decide(
             params![hash, stamp(now)],
         )?;
     }
+    let who = if *by == Approver::Operator { "operator" } else { "enrolment" };
+    let metadata = with(metadata, "by", who);
     if yes {
         found.turn(c, "verified", "verified_at", now)?;
-        event(c, "device_verified", &found.id, &found.email, r#"{"by":"operator"}"#, now)?;
+        found.note(c, "device_verified", &metadata, now)?;
     } else {
         found.turn(c, "expired", "consumed_at", now)?;
-        event(c, "login_failed", &found.id, &found.email, r#"{"by":"operator"}"#, now)?;
+        found.note(c, "login_failed", &metadata, now)?;
     }
     Ok(Approved::Done)
 }
@@ -212,6 +228,7 @@ fn finish_device(
     code_hash: &str,
     challenge: &str,
     key: &NewKey,
+    metadata: &Metadata,
     now: ClientTime,
 ) -> Result<Polled, ControlError> {
     let Some(found) = Challenge::find(c, "device_code_hash", code_hash)? else { return Ok(Polled::Pending) };
@@ -222,7 +239,7 @@ fn finish_device(
         _ => return Ok(Polled::Expired),
     }
     let failed = |reason: Polled| {
-        event(c, "login_failed", &found.id, &found.email, "{}", now)?;
+        found.note(c, "login_failed", metadata, now)?;
         Ok(reason)
     };
     if !secret::same(&found.code_challenge, challenge) {
@@ -232,7 +249,7 @@ fn finish_device(
     let Some(user) = user else { return failed(Polled::NoUser) };
     found.turn(c, "consumed", "consumed_at", now)?;
     let key_id = keys::create(c, &user.id, key, now)?;
-    event(c, "key_issued", &found.id, &found.email, &format!(r#"{{"key_id":"{key_id}"}}"#), now)?;
+    found.note(c, "key_issued", &with(metadata, "key_id", &key_id), now)?;
     Ok(Polled::Complete(user, found.email))
 }
 
@@ -242,10 +259,11 @@ fn finish_web(
     token_hash: &str,
     state_hash: &str,
     key: &NewKey,
+    metadata: &Metadata,
     now: ClientTime,
 ) -> Result<Exchanged, ControlError> {
     let failed = |email: &str, reason: Exchanged| {
-        event(c, "login_failed", selector, email, "{}", now)?;
+        event(c, "login_failed", selector, email, metadata, now)?;
         Ok(reason)
     };
     let Some(found) = Challenge::known(c, selector, token_hash, Purpose::WebLogin)? else {
@@ -270,18 +288,25 @@ fn finish_web(
     found.turn(c, "consumed", "consumed_at", now)?;
     found.proves_address(c, now)?;
     let key_id = keys::create(c, &user.id, key, now)?;
-    event(c, "web_exchanged", selector, &found.email, &format!(r#"{{"key_id":"{key_id}"}}"#), now)?;
+    found.note(c, "web_exchanged", &with(metadata, "key_id", &key_id), now)?;
     Ok(Exchanged::Complete(user, found.email))
 }
 
-pub(super) fn event(
+fn with(metadata: &Metadata, name: &'static str, value: &str) -> Metadata {
+    let mut metadata = metadata.clone();
+    metadata.insert(name, value.into());
+    metadata
+}
+
+fn event(
     c: &Connection,
     kind: &str,
     request: &str,
     email: &str,
-    metadata: &str,
+    metadata: &Metadata,
     now: ClientTime,
 ) -> Result<(), ControlError> {
+    let metadata = serde_json::to_string(metadata).map_err(|e| ControlError::Storage(e.to_string()))?;
     let put = "INSERT INTO auth_events (auth_request_id, email, event_type, metadata, created_at)
                VALUES (?1, ?2, ?3, ?4, ?5)";
     c.prepare_cached(put)?.execute(params![request, email, kind, metadata, now.sql_utc()])?;
@@ -300,9 +325,10 @@ impl LoginStore for SqliteControl {
         &self,
         selector: &str,
         token_hash: &str,
+        metadata: &Metadata,
         now: ClientTime,
     ) -> Result<Approved, ControlError> {
-        self.write(|tx| approve(tx, selector, token_hash, now))
+        self.write(|tx| approve(tx, selector, token_hash, metadata, now))
     }
 
     fn decide_login(
@@ -310,9 +336,10 @@ impl LoginStore for SqliteControl {
         id: &str,
         by: &Approver,
         yes: bool,
+        metadata: &Metadata,
         now: ClientTime,
     ) -> Result<Approved, ControlError> {
-        self.write(|tx| decide(tx, id, by, yes, now))
+        self.write(|tx| decide(tx, id, by, yes, metadata, now))
     }
 
     fn pending_logins(
@@ -335,9 +362,10 @@ impl LoginStore for SqliteControl {
         code_hash: &str,
         challenge: &str,
         key: &NewKey,
+        metadata: &Metadata,
         now: ClientTime,
     ) -> Result<Polled, ControlError> {
-        self.write(|tx| finish_device(tx, code_hash, challenge, key, now))
+        self.write(|tx| finish_device(tx, code_hash, challenge, key, metadata, now))
     }
 
     fn finish_web_login(
@@ -346,16 +374,20 @@ impl LoginStore for SqliteControl {
         token_hash: &str,
         state_hash: &str,
         key: &NewKey,
+        metadata: &Metadata,
         now: ClientTime,
     ) -> Result<Exchanged, ControlError> {
-        self.write(|tx| finish_web(tx, selector, token_hash, state_hash, key, now))
+        self.write(|tx| finish_web(tx, selector, token_hash, state_hash, key, metadata, now))
     }
 
     fn has_open_invitation(&self, email: &str, now: ClientTime) -> Result<bool, ControlError> {
         self.read(|c| {
-            let open = "SELECT 1 FROM invitations i JOIN projects p ON p.id = i.project_id WHERE i.email = ?1
-                        AND i.status = 'pending' AND i.expires_at > ?2 AND p.deleted_at IS NULL";
-            Ok(c.prepare_cached(open)?.exists(params![email, stamp(now)])?)
+            let open = format!(
+                "SELECT 1 FROM invitations i JOIN projects p ON p.id = i.project_id WHERE i.email = ?1
+                 AND i.status = 'pending' AND i.expires_at > ?2 AND {}",
+                super::invitations::STANDS
+            );
+            Ok(c.prepare_cached(&open)?.exists(params![email, stamp(now)])?)
         })
     }
 
@@ -365,12 +397,7 @@ impl LoginStore for SqliteControl {
         })
     }
 
-    fn sweep(
-        &self,
-        auth_events_before: ClientTime,
-        refusals_before: ClientTime,
-        now: ClientTime,
-    ) -> Result<usize, ControlError> {
+    fn sweep(&self, now: ClientTime) -> Result<usize, ControlError> {
         self.write(|tx| {
             let mut changed = 0;
             for sql in [
@@ -384,9 +411,6 @@ impl LoginStore for SqliteControl {
             ] {
                 changed += tx.execute(sql, [stamp(now)])?;
             }
-            changed += tx.execute("DELETE FROM auth_events WHERE created_at < ?1", [auth_events_before.sql_utc()])?;
-            changed +=
-                tx.execute("DELETE FROM rate_limit_events WHERE created_at < ?1", [refusals_before.sql_utc()])?;
             Ok(changed)
         })
     }

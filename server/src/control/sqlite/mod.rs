@@ -7,8 +7,10 @@
 
 mod invitations;
 mod keys;
+mod lifecycle;
 mod logins;
 mod members;
+mod oversight;
 mod projects;
 mod tokens;
 mod users;

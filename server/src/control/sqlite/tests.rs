@@ -1,6 +1,7 @@
 use super::*;
 use crate::auth::Scopes;
 use crate::clock::{at, later};
+use crate::control::{Keep, Lifecycle, Oversight};
 use crate::secret;
 use std::time::Duration;
 
@@ -146,6 +147,17 @@ fn use_is_recorded_and_cursors_only_move_forward() {
         .and_then(|mut q| q.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect())
         .expect("rows");
     assert_eq!(rows, [("dev".to_string(), 7)]);
+
+    // However many names a reader makes up, so many are kept, and who came last is among them.
+    let mut flood = Usage::default();
+    (0..1_500).for_each(|n| flood.cursor("p_1", &format!("made up {n}"), td_engine::id::Seq(1)));
+    w.store.record(&flood, noon()).expect("record");
+    let mut late = Usage::default();
+    late.cursor("p_1", "late", td_engine::id::Seq(1));
+    w.store.record(&late, ClientTime::parse("2026-11-21T12:00:30Z").expect("time")).expect("record");
+    let kept = "SELECT count(*), sum(client_id = 'late') FROM sync_cursors";
+    let kept: (i64, i64) = raw.query_row(kept, [], |r| Ok((r.get(0)?, r.get(1)?))).expect("row");
+    assert_eq!(kept, (1_000, 1));
 }
 
 #[test]
@@ -175,7 +187,7 @@ fn expired_keys_and_tokens_are_listed_for_a_month_and_then_forgotten() {
         w.store.create_token(&owner.id, Kind::Agent, &terms, &key(None), noon()).expect("token");
     }
     let left = |now| {
-        w.store.sweep(noon(), noon(), now).expect("sweep");
+        w.store.sweep(now).expect("sweep");
         let tokens = w.store.tokens_of(&owner.id).expect("tokens").len();
         (w.store.keys(None).expect("keys").len(), tokens)
     };
@@ -225,4 +237,64 @@ fn of_many_first_users_at_the_same_time_one_becomes_an_admin() {
     });
     let users = w.store.users().expect("users");
     assert_eq!((users.len(), users.iter().filter(|u| u.is_admin).count()), (8, 1));
+}
+
+#[test]
+fn what_is_older_than_it_is_kept_goes_and_the_rest_stays() {
+    let w = world();
+    let owner = user(&w, "a@test.local");
+    w.store.create_project("p_1", "P", "", &owner.id, noon()).expect("make");
+    let day = |n: u32| later(noon(), Duration::from_secs(86_400) * n);
+    for n in 0..4 {
+        w.store
+            .write(|tx| {
+                tx.execute(
+                    "INSERT INTO auth_events (auth_request_id, email, event_type, created_at) VALUES ('', ?1, 'x', ?2)",
+                    rusqlite::params![n, day(n).sql_utc()],
+                )?;
+                tx.execute(
+                    "INSERT INTO rate_limit_events (endpoint_class, created_at) VALUES ('push', ?1)",
+                    [day(n).sql_utc()],
+                )?;
+                tx.execute(
+                    "INSERT INTO sync_cursors (project_id, client_id, last_sync_at) VALUES ('p_1', ?1, ?2)",
+                    rusqlite::params![n, stamp(day(n))],
+                )?;
+                Ok(())
+            })
+            .expect("rows");
+    }
+    let keep = Keep { auth_events: day(1), refusals: day(2), cursors: day(3) };
+    assert_eq!(w.store.forget(&keep).expect("forget"), 1 + 2 + 3);
+    assert_eq!(w.store.forget(&keep).expect("again"), 0);
+    let left =
+        |sql: &str| w.store.read(|c| Ok(c.query_row(sql, [], |row| row.get::<_, i64>(0))?)).expect("count");
+    assert_eq!(left("SELECT count(*) FROM auth_events"), 3);
+    assert_eq!(left("SELECT count(*) FROM rate_limit_events"), 2);
+    assert_eq!(left("SELECT count(*) FROM sync_cursors"), 1);
+}
+
+#[test]
+fn only_what_was_deleted_is_forgotten_and_it_is_forgotten_whole() {
+    let w = world();
+    let owner = user(&w, "a@test.local");
+    for id in ["p_1", "p_2"] {
+        w.store.create_project(id, id, "", &owner.id, noon()).expect("make");
+    }
+    let mut usage = Usage::default();
+    usage.cursor("p_1", "c", td_engine::id::Seq(1));
+    usage.cursor("p_2", "c", td_engine::id::Seq(1));
+    w.store.record(&usage, noon()).expect("cursors");
+    w.store.delete_project("p_1", noon()).expect("delete");
+    let hour = later(noon(), Duration::from_secs(3600));
+    let before = |moment| {
+        w.store.deleted_before(moment, 10).expect("list").into_iter().map(|p| p.id).collect::<Vec<_>>()
+    };
+    assert_eq!((before(noon()), before(hour)), (vec![], vec!["p_1".to_string()]));
+    assert_eq!(w.store.forget_project("p_2").expect("alive"), Change::Unknown);
+    assert_eq!(w.store.cursors("p_2").expect("cursors").len(), 1, "a living project keeps everything");
+    assert_eq!(w.store.forget_project("p_1").expect("gone"), Change::Done);
+    assert_eq!(w.store.project("p_1").expect("look"), None);
+    assert_eq!(w.store.membership("p_1", &owner.id).expect("look"), None);
+    assert_eq!(w.store.cursors("p_1").expect("cursors"), []);
 }

@@ -70,12 +70,12 @@ pub async fn start(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) ->
         .map_err(ApiError::control(FAILED))?;
     let link = format!("{}/auth/device/approve?token={}", app.config.login.email_base_url, token.shown);
     let written = Mail::device_login(&user.email, &link, &from.request_id);
-    mail(&app, written, &from, &token.selector, &bare);
+    mail(&app, written, &from, &token.selector, &bare).await;
     Ok(answer)
 }
 
 /// POST `/v1/auth/device/poll`
-pub async fn poll(State(app): State<Arc<App>>, _from: Stranger, inbox: Inbox) -> Result<Response, ApiError> {
+pub async fn poll(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) -> Result<Response, ApiError> {
     let given =
         read_object(&inbox, |f| Ok((f.text_or_empty("device_code")?, f.text_or_empty("code_verifier")?)));
     let (code, verifier) = given.await?;
@@ -92,8 +92,9 @@ pub async fn poll(State(app): State<Arc<App>>, _from: Stranger, inbox: Inbox) ->
     }
     let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
     let key = Arc::new(fresh_key(&app, "device-auth", DEVICE_KEY)?);
-    let new = Arc::clone(&key);
-    let done = app.control.add(move |s, now| s.finish_device_login(&hash, &challenge, &new, now)).await;
+    let (new, metadata) = (Arc::clone(&key), from.metadata());
+    let done =
+        app.control.add(move |s, now| s.finish_device_login(&hash, &challenge, &new, &metadata, now)).await;
     let gone = |message| Err(ApiError::new(StatusCode::GONE, "expired", message));
     let refused = |code, message| Err(ApiError::new(StatusCode::UNAUTHORIZED, code, message));
     match done.map_err(ApiError::control("failed to finalize challenge"))? {

@@ -9,13 +9,13 @@ pub mod page;
 pub mod web;
 
 use crate::control::NewKey;
-use crate::control::logins::LoginEvent;
+use crate::control::logins::{LoginEvent, Metadata};
 use crate::http::App;
 use crate::http::around::RequestId;
 use crate::http::caller::{client_of, stranger};
 use crate::http::error::ApiError;
 use crate::limit::Class;
-use crate::mail::{Fate, Mail};
+use crate::mail::{Fate, Handed, Mail};
 use crate::secret;
 use axum::extract::FromRequestParts;
 use axum::http::header::USER_AGENT;
@@ -57,8 +57,8 @@ impl FromRequestParts<Arc<App>> for Stranger {
 }
 
 impl Stranger {
-    fn metadata(&self) -> String {
-        json!({"ip": self.client, "user_agent": self.user_agent}).to_string()
+    fn metadata(&self) -> Metadata {
+        Metadata::from([("ip", self.client.clone()), ("user_agent", self.user_agent.clone())])
     }
 
     fn event(&self, kind: &'static str, request: &str, email: &str) -> LoginEvent {
@@ -117,24 +117,28 @@ async fn suppressed(app: &App, from: &Stranger, address: &str) -> Result<(), Api
     noted.map_err(ApiError::control("failed to create auth challenge"))
 }
 
-/// Hands a login's mail over, and writes down what became of it. A failure has no other consequence: an answer that
-/// differed would tell who has an account here (W32).
-fn mail(app: &Arc<App>, mail: Mail, from: &Stranger, request: &str, address: &str) {
+/// Hands a login's mail over, and writes down what became of it: behind the answer, if the mail leaves the house. A
+/// failure has no other consequence: an answer that differed would tell who has an account here (W32).
+async fn mail(app: &App, mail: Mail, from: &Stranger, request: &str, address: &str) {
     let control = app.control.clone();
     let (sent, failed) =
         (from.event("email_sent", request, address), from.event("login_failed", request, address));
-    app.post.hand_over(mail, move |fate| {
+    let note = async move |fate| {
         let event = match fate {
             Fate::Left => sent,
             Fate::Lost => failed,
             Fate::Stays => return,
         };
-        tokio::spawn(async move {
-            if let Err(e) = control.add(move |s, now| s.login_events(&[event], now)).await {
-                tracing::warn!(cause = %e, "a login event was not written down");
-            }
-        });
-    });
+        if let Err(e) = control.add(move |s, now| s.login_events(&[event], now)).await {
+            tracing::warn!(cause = %e, "a login event was not written down");
+        }
+    };
+    match app.post.hand_over(mail) {
+        Handed::Known(fate) => note(fate).await,
+        Handed::UnderWay(fate) => {
+            drop(tokio::spawn(async move { note(fate.await.unwrap_or(Fate::Lost)).await }))
+        }
+    }
 }
 
 /// The answer that hands out a key.

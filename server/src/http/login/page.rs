@@ -23,14 +23,14 @@ use std::sync::Arc;
 /// end-to-end suite only looks at the link.
 pub async fn look(
     State(app): State<Arc<App>>,
-    _from: Stranger,
+    from: Stranger,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let token =
         Query::parse(query.as_deref().unwrap_or_default()).text("token").unwrap_or_default().to_string();
     let Some(proof) = Token::read(&token) else { return Ok(invalid()) };
     if app.config.login.dev_inspect {
-        return approve(&app, proof).await;
+        return approve(&app, &from, proof).await;
     }
     let form = format!(
         "<p>Somebody wants to sign in with <code>td</code> under your address.</p>\
@@ -43,17 +43,18 @@ pub async fn look(
 }
 
 /// POST `/auth/device/approve`
-pub async fn press(State(app): State<Arc<App>>, _from: Stranger, inbox: Inbox) -> Result<Response, ApiError> {
+pub async fn press(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) -> Result<Response, ApiError> {
     let form = Text::read(&inbox).await?;
     let token = Query::parse(&form.as_str()).text("token").unwrap_or_default().to_string();
     match Token::read(&token) {
-        Some(proof) => approve(&app, proof).await,
+        Some(proof) => approve(&app, &from, proof).await,
         None => Ok(invalid()),
     }
 }
 
-async fn approve(app: &App, (selector, hash): (String, String)) -> Result<Response, ApiError> {
-    let done = app.control.add(move |s, now| s.approve_login(&selector, &hash, now)).await;
+async fn approve(app: &App, from: &Stranger, proof: (String, String)) -> Result<Response, ApiError> {
+    let ((selector, hash), metadata) = (proof, from.metadata());
+    let done = app.control.add(move |s, now| s.approve_login(&selector, &hash, &metadata, now)).await;
     Ok(match done {
         Ok(done) => told(done),
         Err(e) => {
@@ -91,7 +92,7 @@ pub async fn code_form(_from: Stranger) -> Response {
 
 /// POST `/auth/device/code`: first the list of what waits, then one of it approved. The list is shown because somebody
 /// else may have started a login under the same address.
-pub async fn code(State(app): State<Arc<App>>, _from: Stranger, inbox: Inbox) -> Result<Response, ApiError> {
+pub async fn code(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) -> Result<Response, ApiError> {
     let text = Text::read(&inbox).await?;
     let form = Query::parse(&text.as_str());
     let field = |name: &str| form.text(name).unwrap_or_default().to_string();
@@ -102,7 +103,8 @@ pub async fn code(State(app): State<Arc<App>>, _from: Stranger, inbox: Inbox) ->
     let by = Approver::Enrolment(secret::hash(&code));
     let failed = ApiError::control("failed to look up challenge");
     if !login.is_empty() {
-        let done = app.control.add(move |s, now| s.decide_login(&login, &by, true, now)).await;
+        let metadata = from.metadata();
+        let done = app.control.add(move |s, now| s.decide_login(&login, &by, true, &metadata, now)).await;
         return Ok(told(done.map_err(failed)?));
     }
     let now = app.control.now();

@@ -73,14 +73,14 @@ pub async fn start(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) ->
         .map_err(ApiError::control(FAILED))?;
     let link = format!("{callback}?token={}", token.shown);
     let written = Mail::web_login(&user.email, &link, &from.request_id);
-    mail(&app, written, &from, &token.selector, &bare);
+    mail(&app, written, &from, &token.selector, &bare).await;
     Ok(answer)
 }
 
 /// POST `/v1/auth/web/exchange`
 pub async fn exchange(
     State(app): State<Arc<App>>,
-    _from: Stranger,
+    from: Stranger,
     inbox: Inbox,
 ) -> Result<Response, ApiError> {
     let given = read_object(&inbox, |f| Ok((f.text_or_empty("token")?, f.text_or_empty("state")?))).await?;
@@ -89,10 +89,10 @@ pub async fn exchange(
     };
     let state_hash = secret::hash(&given.1);
     let key = Arc::new(fresh_key(&app, "td-watch-web", WEB_KEY)?);
-    let new = Arc::clone(&key);
+    let (new, metadata) = (Arc::clone(&key), from.metadata());
     let done = app
         .control
-        .add(move |s, now| s.finish_web_login(&selector, &token_hash, &state_hash, &new, now))
+        .add(move |s, now| s.finish_web_login(&selector, &token_hash, &state_hash, &new, &metadata, now))
         .await;
     let refused = |code, message| Err(ApiError::new(StatusCode::UNAUTHORIZED, code, message));
     match done.map_err(ApiError::control("failed to consume token"))? {

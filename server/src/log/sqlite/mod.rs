@@ -6,6 +6,7 @@
 //! Danger: the file is shared with the reference. Names, types and value forms are a contract (server-protocol 6.3, 6.5).
 
 mod file;
+mod inspect;
 mod late;
 mod reader;
 mod writer;
@@ -16,7 +17,10 @@ mod tests;
 pub(crate) use file::SCHEMA as EVENTS_SCHEMA;
 pub(crate) use reader::event as stored_event;
 
-use super::{Clock, CommitGate, EventLog, Head, HistoryQuery, LogError, ReadQuery, Ticket};
+use super::{
+    Clock, CommitGate, EventLog, Filter, Head, HistoryQuery, Inspected, LogError, ReadQuery, Ticket,
+};
+use crate::metrics::Histogram;
 use late::HasMarks;
 use reader::Readers;
 use std::ops::ControlFlow;
@@ -104,13 +108,35 @@ impl Options {
 }
 
 /// What the writers of a server did since it started.
-#[derive(Default)]
 pub struct Counters {
     commits: AtomicU64,
     pushes: AtomicU64,
     events: AtomicU64,
     checkpoints: AtomicU64,
     failures: AtomicU64,
+    waiting: AtomicU64,
+    /// Pushes per commit.
+    pub groups: Histogram,
+    /// Microseconds per commit.
+    pub durations: Histogram,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            commits: zero(),
+            pushes: zero(),
+            events: zero(),
+            checkpoints: zero(),
+            failures: zero(),
+            waiting: zero(),
+            groups: Histogram::new(&[1, 2, 4, 8, 16, 32, 64, 128, 256]),
+            durations: Histogram::new(&[
+                500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 1_000_000,
+            ]),
+        }
+    }
 }
 
 /// A reading of [`Counters`]. Pushes per commit is the size of a group. With [`Durability::Full`] each commit is one
@@ -127,6 +153,8 @@ pub struct Counts {
     pub checkpoints: u64,
     /// Groups that the storage failed.
     pub failures: u64,
+    /// Pushes that wait for a commit now, or are in one.
+    pub waiting: u64,
 }
 
 impl Counters {
@@ -139,6 +167,7 @@ impl Counters {
             events: get(&self.events),
             checkpoints: get(&self.checkpoints),
             failures: get(&self.failures),
+            waiting: get(&self.waiting),
         }
     }
 }
@@ -151,6 +180,7 @@ pub struct SqliteLog {
     head: watch::Receiver<Head>,
     readers: Readers,
     late: HasMarks,
+    counters: Arc<Counters>,
 }
 
 impl SqliteLog {
@@ -165,6 +195,7 @@ impl SqliteLog {
         let readers = Readers::new(path.clone(), options.vfs.clone());
         let (head_in, head) = watch::channel(Head::default());
         let late = HasMarks::default();
+        let counters = Arc::clone(&options.counters);
         let writer = Writer::open(path, options, head_in, late.clone())?;
         let (queue, jobs) = std::sync::mpsc::sync_channel(QUEUE);
         let thread = std::thread::Builder::new()
@@ -172,7 +203,7 @@ impl SqliteLog {
             .spawn(move || writer.run(&jobs))
             .map_err(|e| LogError::Storage(format!("no thread for the writer: {e}")))?;
         let (queue, writer) = (RwLock::new(Ok(queue)), Mutex::new(Some(thread)));
-        Ok(Self { queue, queued: Arc::default(), writer, head, readers, late })
+        Ok(Self { queue, queued: Arc::default(), writer, head, readers, late, counters })
     }
 
     /// Refuses further pushes and reads with `why`, lets the writer commit and answer what is queued, and closes the
@@ -194,7 +225,7 @@ impl EventLog for SqliteLog {
         let (reply, ticket) = oneshot::channel();
         let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
         let busy = LogError::Busy { retry_after: Duration::from_secs(1) };
-        let job = Job::new(push, most_new, reply, &self.queued);
+        let job = Job::new(push, most_new, reply, &self.queued, &self.counters);
         let refused = match queue.as_ref() {
             Err(why) => Some((job, why.clone())),
             Ok(_) if job.overloads(QUEUE_BYTES) => Some((job, busy)),
@@ -229,6 +260,14 @@ impl EventLog for SqliteLog {
     ) -> Result<usize, LogError> {
         let of = (query.entity_type.as_str(), &query.entity_id, query.after.0, limit(query.limit));
         self.readers.read(reader::HISTORY, of, each)
+    }
+
+    fn inspect(
+        &self,
+        filter: &Filter,
+        each: &mut dyn FnMut(Inspected) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        self.readers.inspect(filter, each)
     }
 
     fn head(&self) -> Head {

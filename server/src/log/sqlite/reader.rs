@@ -4,8 +4,9 @@
 //! Invariant: one `SELECT` per page is one snapshot; WAL shows it only commits that are on disk.
 //! Danger: a reader that lingers keeps the WAL from starting over, so pages are bounded by their callers.
 
+use super::inspect::inspect;
 use super::{file, lock};
-use crate::log::LogError;
+use crate::log::{Filter, Inspected, LogError};
 use rusqlite::{Connection, Params, Row};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -67,12 +68,24 @@ impl Readers {
         values: impl Params,
         each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
     ) -> Result<usize, LogError> {
+        self.with(|conn| page(conn, sql, values, each))
+    }
+
+    pub(super) fn inspect(
+        &self,
+        filter: &Filter,
+        each: &mut dyn FnMut(Inspected) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        self.with(|conn| inspect(conn, filter, each))
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, LogError>) -> Result<T, LogError> {
         let mut loan = self.borrow()?;
         let conn = match loan.1.take() {
             Some(conn) => loan.1.insert(conn),
             None => loan.1.insert(file::open_reader(&self.path, self.vfs.as_deref())?),
         };
-        let result = page(conn, sql, values, each);
+        let result = read(conn);
         if matches!(result, Err(LogError::Storage(_))) {
             // Whatever it ran into, the next reader starts with a connection of its own.
             loan.1 = None;

@@ -6,7 +6,7 @@
 //! Whoever opens the WAL from scratch would find it there and take it for a fact, see [`Writer::renew`].
 
 use super::late::{HasMarks, Marks};
-use super::{CheckpointPolicy, Options, file, reader};
+use super::{CheckpointPolicy, Counters, Options, file, reader};
 use crate::log::place::{Earlier, Placed, Rows, Taken, oversize, place};
 use crate::log::{Head, LogError, Outcome, stamp};
 use rusqlite::{
@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Instant;
 use td_engine::event::{NewEvent, Push};
 use td_engine::id::{ActionId, DeviceId, Seq};
 use td_engine::payload::Payload;
@@ -49,11 +50,14 @@ impl Job {
         most_new: i64,
         reply: oneshot::Sender<Answer>,
         queued: &Arc<AtomicUsize>,
+        counters: &Arc<Counters>,
     ) -> Self {
         let size = |e: &NewEvent| e.entity_id.len() + e.payload.as_ref().map_or(0, |p| p.as_str().len());
         let bytes = push.events.iter().map(size).sum();
         queued.fetch_add(bytes, Ordering::Relaxed);
-        Self { push, most_new, load: Load { bytes, queued: Arc::clone(queued) }, reply }
+        count(&counters.waiting, 1);
+        let load = Load { bytes, queued: Arc::clone(queued), counters: Arc::clone(counters) };
+        Self { push, most_new, load, reply }
     }
 
     /// Whether more waits than may, this push included. A push alone is never too much.
@@ -63,15 +67,17 @@ impl Job {
     }
 }
 
-/// The bytes of a push, counted until it is answered.
+/// A push and its bytes, counted until it is answered.
 struct Load {
     bytes: usize,
     queued: Arc<AtomicUsize>,
+    counters: Arc<Counters>,
 }
 
 impl Drop for Load {
     fn drop(&mut self) {
         self.queued.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.counters.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -140,12 +146,15 @@ impl Writer {
 
     fn serve(&mut self, group: Vec<Job>) {
         let ready = if self.broken { self.renew() } else { Ok(()) };
-        let before = *self.head.borrow();
+        let (before, begun) = (*self.head.borrow(), Instant::now());
         let committed = ready.and_then(|()| commit(&self.conn, &group, before, &self.options, &self.late));
         match committed {
             Ok((answers, head)) => {
                 count(&self.options.counters.commits, 1);
                 count(&self.options.counters.pushes, answers.len() as u64);
+                self.options.counters.groups.add(answers.len() as u64);
+                let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.options.counters.durations.add(took);
                 count(&self.options.counters.events, (head.count - before.count).unsigned_abs());
                 self.behind = true;
                 self.head.send_replace(head);

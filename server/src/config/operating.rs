@@ -1,0 +1,36 @@
+//! What is kept how long, and who may look from a browser.
+
+use super::{ConfigError, value::parse_duration};
+use std::time::Duration;
+
+/// Settings of running a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operating {
+    /// Origins that may call the admin routes from a browser; `*` means all (server-protocol 1.6).
+    pub cors_origins: Vec<String>,
+    /// How long sign-in events are kept.
+    pub auth_event_retention: Duration,
+    /// How long refusals by a limit are kept.
+    pub refusal_retention: Duration,
+    /// How long a deleted project can be brought back.
+    pub grace: Duration,
+}
+
+impl Operating {
+    /// From the texts of the settings.
+    pub(super) fn read(text: impl Fn(&str) -> String) -> Result<Self, ConfigError> {
+        let duration = |name: &str| {
+            let given = text(name);
+            parse_duration(&given)
+                .ok_or_else(|| ConfigError(vec![format!("{name}: {given:?} cannot be used")]))
+        };
+        let origins = text("SYNC_CORS_ALLOWED_ORIGINS");
+        let origins = origins.split(',').map(str::trim).filter(|o| !o.is_empty()).map(str::to_string);
+        Ok(Self {
+            cors_origins: origins.collect(),
+            auth_event_retention: duration("SYNC_AUTH_EVENT_RETENTION")?,
+            refusal_retention: duration("SYNC_RATE_LIMIT_EVENT_RETENTION")?,
+            grace: duration("SYNC_PROJECT_GRACE")?,
+        })
+    }
+}

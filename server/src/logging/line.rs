@@ -1,0 +1,188 @@
+//! How a line is spelled: `time`, `level`, `msg`, the request's ids, then what the event adds.
+
+use super::Trail;
+use crate::config::LogFormat;
+use serde_json::Value;
+use std::fmt::{self, Debug, Write};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// Spells lines in this format.
+pub(super) struct Lines(pub(super) LogFormat);
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut said = Said::default();
+        event.record(&mut said);
+        let (time, level) = (crate::clock::system()().fixed_utc(), event.metadata().level().as_str());
+        let mut fields = vec![("time", time.into()), ("level", level.into()), ("msg", said.message.into())];
+        Trail::each(|name, id| fields.push((name, id.into())));
+        // What the event says itself is nearer to what happened.
+        for (name, value) in said.fields {
+            fields.retain(|(known, _)| *known != name);
+            fields.push((name, value));
+        }
+        match self.0 {
+            LogFormat::Json => json(&mut to, &fields),
+            LogFormat::Text => text(&mut to, &fields),
+        }
+    }
+}
+
+fn json(to: &mut Writer<'_>, fields: &[(&str, Value)]) -> fmt::Result {
+    for (n, (name, value)) in fields.iter().enumerate() {
+        // Names are identifiers of the program; values spell themselves as JSON.
+        write!(to, "{}\"{name}\":{value}", if n == 0 { '{' } else { ',' })?;
+    }
+    writeln!(to, "}}")
+}
+
+fn text(to: &mut Writer<'_>, fields: &[(&str, Value)]) -> fmt::Result {
+    for (n, (name, value)) in fields.iter().enumerate() {
+        let blank = if n == 0 { "" } else { " " };
+        match value {
+            // A text without blanks and quotes stands for itself, any other as JSON has it.
+            Value::String(s)
+                if !s.is_empty() && s.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'=') =>
+            {
+                write!(to, "{blank}{name}={s}")?;
+            }
+            other => write!(to, "{blank}{name}={other}")?,
+        }
+    }
+    writeln!(to)
+}
+
+/// What an event says.
+#[derive(Default)]
+struct Said {
+    message: String,
+    fields: Vec<(&'static str, Value)>,
+}
+
+impl Said {
+    fn put(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("message", Value::String(text)) => self.message = text,
+            (name, value) => self.fields.push((name, value)),
+        }
+    }
+}
+
+impl Visit for Said {
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value.into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value.into());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let mut text = String::new();
+        // Writing into a text does not fail unless the value's own Debug does.
+        let _ = write!(text, "{value:?}");
+        self.put(field, text.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::sync::{Arc, Mutex};
+    use tracing_subscriber::fmt::MakeWriter;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("page").extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Page {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    fn lines(format: LogFormat, speak: impl FnOnce()) -> Vec<String> {
+        let page = Page::default();
+        let layer = tracing_subscriber::fmt::layer().with_writer(page.clone()).event_format(Lines(format));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), speak);
+        let bytes = page.0.lock().expect("page").clone();
+        String::from_utf8(bytes).expect("text").lines().map(str::to_string).collect()
+    }
+
+    #[test]
+    fn a_line_is_one_object_with_the_ids_of_its_request() {
+        let trail = Trail::new("r1".into());
+        let lines = lines(LogFormat::Json, || {
+            tracing::info!("before");
+            trail.within(|| {
+                tracing::warn!(n = 7, name = "a \"b\"\n", dur = ?std::time::Duration::from_millis(3), "first");
+                Trail::user("u_1");
+                Trail::project("p_1");
+                Trail::user("u_2");
+                tracing::info!(pid = %"p_2", yes = true, "second");
+            });
+        });
+        let of = |n: usize| serde_json::from_str::<Value>(&lines[n]).expect("json");
+        assert_eq!(lines.len(), 3);
+        assert!(of(0).get("rid").is_none());
+        let first = of(1);
+        assert_eq!(
+            (&first["msg"], &first["level"], &first["rid"]),
+            (&"first".into(), &"WARN".into(), &"r1".into())
+        );
+        assert_eq!(
+            (&first["n"], &first["name"], &first["dur"]),
+            (&7.into(), &"a \"b\"\n".into(), &"3ms".into())
+        );
+        assert!(first.get("uid").is_none());
+        let second = of(2);
+        assert_eq!(
+            (&second["uid"], &second["pid"], &second["yes"]),
+            (&"u_1".into(), &"p_2".into(), &true.into())
+        );
+        assert_eq!(lines[2].matches("\"pid\"").count(), 1, "{}", lines[2]);
+        assert!(first["time"].as_str().is_some_and(|t| t.ends_with('Z')));
+    }
+
+    #[test]
+    fn a_text_line_cannot_be_broken_by_what_it_says() {
+        let lines =
+            lines(LogFormat::Text, || tracing::info!(name = "a b\nlevel=ERROR", path = "/x", "hello"));
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].ends_with(r#" level=INFO msg=hello name="a b\nlevel=ERROR" path=/x"#), "{lines:?}");
+    }
+}
