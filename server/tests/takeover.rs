@@ -152,8 +152,12 @@ fn the_deployment_is_served_written_to_and_given_back() {
     drop(served);
 
     let back = go.0.path().join("back");
+    std::fs::create_dir(go.data().join("tls")).expect("folder");
     let taking = prepare(reverse(&go.data(), &back));
     let plan = taking.plan().clone();
+    let why = |what: &str| plan.left_behind.iter().find(|l| l.what == what).map_or("", |l| l.why.as_str());
+    assert!(why("tls").starts_with("certificates"), "{:?}", plan.left_behind);
+    assert!(plan.warnings.iter().any(|w| w.contains("agents' tokens") && w.contains("gets 401")));
     let ours = tree(&go.data());
     let given = taking.run(&mut |_| {}).expect("given back");
     assert_eq!(given.plan, plan);
