@@ -323,6 +323,9 @@ fn what_a_running_server_of_ours_holds_is_not_given_back_until_it_stops() {
     assert!(matches!(taking.run(&mut |_| {}), Err(ImportError::DataDir(_))));
     drop(held);
     assert!(!back.exists());
+    std::fs::remove_file(go.data().join(format!("projects/{GARDEN}/events.db"))).expect("remove");
+    let codes: Vec<_> = prepare(reverse(&go.data(), &back)).plan().refusals.iter().map(|r| r.code).collect();
+    assert_eq!(codes, ["log_missing"]);
     let not_ours = prepare(reverse(&go.go(), &back));
     assert_eq!(not_ours.plan().refusals[0].code, "not_ours");
     assert!(go.data().join(REPORT).exists());

@@ -137,23 +137,26 @@ pub(super) fn plan_of(row: &ProjectRow) -> ProjectPlan {
 
 /// Whether a project can come without its log.
 fn without_log(row: &ProjectRow, plan: &mut Plan) -> bool {
-    let lost = row.event_count.max(row.cursor);
-    if lost > 0 && !row.is_deleted {
-        let message = format!(
-            "projects/{}/events.db is missing, but server.db knows of {lost} events of the project {:?}",
-            row.id, row.name
-        );
-        let remedy = format!(
-            "put it back (litestream restore -o PATH REPLICA), or go on without it: --leave-out {}",
-            row.id
-        );
-        refuse(plan, "log_missing", message, remedy);
+    if !row.is_deleted && row.event_count.max(row.cursor) > 0 {
+        log_missing(row, plan);
         return false;
     }
     if !row.is_deleted {
         plan.changes.push(format!("{}: it has no log and no events; it gets an empty log.", row.name));
     }
     true
+}
+
+/// Says that a log is lost.
+pub(super) fn log_missing(row: &ProjectRow, plan: &mut Plan) {
+    let (id, name, lost) = (&row.id, &row.name, row.event_count.max(row.cursor));
+    let message = format!(
+        "projects/{id}/events.db is missing; server.db knows of {lost} events of the project {name:?}"
+    );
+    let remedy = format!(
+        "put it back (litestream restore -o PATH REPLICA, or from a backup), or go on without it: --leave-out {id}"
+    );
+    refuse(plan, "log_missing", message, remedy);
 }
 
 fn pending(options: &Options, folder: &Folder, log: &Connection) -> Pending {

@@ -7,7 +7,7 @@
 //! ever written to over REST gets a `project.db` in which those numbers are taken.
 
 use super::accounts::ProjectRow;
-use super::adopt::{id_of, plan_of};
+use super::adopt::{id_of, log_missing, plan_of};
 use super::error::{ImportError, database};
 use super::events::examine;
 use super::held::Stamps;
@@ -45,6 +45,10 @@ pub(super) fn project(
     let id = id_of(row, plan)?;
     let mut made = plan_of(row);
     let path = source.tree.folders.get(&id).and_then(|f| f.events.clone());
+    if path.is_none() && !row.is_deleted {
+        log_missing(row, plan);
+        return None;
+    }
     if let Some(path) = &path {
         plan.bytes_needed += 2 * bytes(path) + (1 << 20);
         let written_over_rest = "SELECT EXISTS (SELECT 1 FROM events WHERE device_id = ?1)";
