@@ -22,7 +22,8 @@ pub struct BadTime(pub String);
 
 impl ClientTime {
     /// RFC 3339 as the reference accepts it on the wire: upper-case `T` and a mandatory zone, but a one-digit hour, a
-    /// comma before the fraction and offsets up to 24:00 pass. Digits beyond nine are cut.
+    /// comma before the fraction and offsets up to 24:59 pass. Digits beyond nine are cut. Unlike there, `24:60` does not:
+    /// it is written as `25:00`, which nobody reads.
     pub fn parse(text: &str) -> Result<Self, BadTime> {
         parse(text, Form::Wire).map(Self).ok_or_else(|| BadTime(text.into()))
     }
@@ -213,7 +214,8 @@ fn zone(s: &mut Scan<'_>, form: Form) -> Option<UtcOffset> {
     if !rest_is_known || hours > 24 || minutes > 60 {
         return None;
     }
-    let seconds = i32::try_from(hours * 3600 + minutes * 60).ok()?;
+    // An offset that is written as 25:00 once came into a log, and no page behind it could be read again.
+    let seconds = i32::try_from(hours * 3600 + minutes * 60).ok().filter(|s| *s < 25 * 3600)?;
     UtcOffset::from_whole_seconds(if sign == b'-' { -seconds } else { seconds }).ok()
 }
 
@@ -230,6 +232,8 @@ mod tests {
             ("2026-11-21T09:53:18.12345678999Z", "2026-11-21T09:53:18.123456789Z"),
             ("2026-11-21T09:53:18+24:00", "2026-11-21T09:53:18+24:00"),
             ("2026-11-21T09:53:18+00:00", "2026-11-21T09:53:18Z"),
+            ("2026-11-21T09:53:18-23:60", "2026-11-21T09:53:18-24:00"),
+            ("2026-11-21T09:53:18+24:59", "2026-11-21T09:53:18+24:59"),
         ] {
             assert_eq!(ClientTime::parse(text).map(ClientTime::rfc3339n), Ok(back.to_string()), "{text}");
         }
@@ -246,6 +250,7 @@ mod tests {
             "2026-02-30T09:53:18Z",
             "2026-11-21T09:53:18.Z",
             "2026-11-21T09:53:18ZZ",
+            "2026-11-21T09:53:18+24:60",
             "not a time",
         ] {
             assert!(ClientTime::parse(bad).is_err(), "{bad}");

@@ -172,6 +172,11 @@ impl Server {
         Ok(Self { app, listeners, socket })
     }
 
+    /// What it serves: for whoever asks it without a socket between.
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
     /// Where it listens, and for what.
     pub fn addresses(&self) -> io::Result<Vec<(Role, SocketAddr)>> {
         self.listeners.addresses()

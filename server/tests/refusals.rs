@@ -83,6 +83,11 @@ fn a_bad_push_gets_its_sentence_and_changes_nothing() {
             "invalid timestamp for action 1",
         ),
         (
+            "offset 24:60",
+            with("client_timestamp", json!("2026-11-21T10:00:00+24:60")),
+            "invalid timestamp for action 1",
+        ),
+        (
             "a good and a bad event",
             batch(vec![event(1), json!({"entity_type": "x"})]).to_string(),
             "invalid entity_type: x",

@@ -43,9 +43,16 @@ impl Name {
         let (schema, rules) = (next()?.parse().ok()?, next()?.parse().ok()?);
         let (history, seq, random) = (next()?.to_string(), Seq(next()?.parse().ok()?), next()?.to_string());
         let name = Self { version: Version { schema, rules, history }, seq, random };
-        // Only what we would write ourselves: no second spelling may stand for the same name.
-        (parts.next().is_none() && seq > Seq(0) && name.to_string() == text).then_some(name)
+        // Only what we would write ourselves: no second spelling may stand for the same name, and none leads out of its
+        // folder or its quotes.
+        let is_ours = seq > Seq(0) && is_hex(&name.version.history) && is_hex(&name.random);
+        (parts.next().is_none() && is_ours && name.to_string() == text).then_some(name)
     }
+}
+
+/// Eight lower-case hex digits.
+fn is_hex(text: &str) -> bool {
+    text.len() == 8 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 impl fmt::Display for Name {
@@ -75,6 +82,8 @@ mod tests {
             "38-1-01234567--5-00ff00ff.db",
             "38-1-01234567-1020-00ff00ff-x.db",
             "38-1--1020-00ff00ff.db",
+            "38-1-0123/../-1020-00ff00ff.db",
+            "38-1-01234567-1020-00ff00\"f.db",
         ] {
             assert_eq!(Name::parse(other), None, "{other}");
         }
