@@ -1,6 +1,6 @@
 //! `td-sync admin …`: flags into requests.
 
-use super::{Failure, Output};
+use super::{Failure, Output, complain};
 use clap::{Args, Subcommand, ValueEnum};
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
@@ -358,7 +358,7 @@ fn request(verb: AdminVerb) -> Result<Request, Failure> {
 fn from_standard_input() -> Result<String, Failure> {
     let mut text = String::new();
     if std::io::stdin().is_terminal() {
-        eprintln!("type the text that must go, then Enter and Ctrl-D:");
+        complain("type the text that must go, then Enter and Ctrl-D:\n");
     }
     std::io::stdin().lock().take(LONGEST_TEXT + 1).read_to_string(&mut text).map_err(anyhow::Error::from)?;
     let bare = text.strip_suffix('\n').unwrap_or(&text);
