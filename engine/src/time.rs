@@ -8,6 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};
 
+const YEAR_0: i128 = -62_167_219_200_000_000_000;
+const YEAR_9999_END: i128 = 253_402_300_799_999_999_999;
+
 /// A time with the zone offset it was written in, to the nanosecond.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ClientTime(OffsetDateTime);
@@ -53,23 +56,32 @@ impl ClientTime {
     /// `2026-11-21T09:53:18.700000000Z`: UTC with all nine digits, so that text order is time order. The form our own
     /// events use (client-engine 11.11).
     pub fn fixed_utc(self) -> String {
-        let t = self.0.to_offset(UtcOffset::UTC);
+        let t = self.in_utc();
         format!("{}.{:09}Z", stem(t, 'T'), t.nanosecond())
     }
 
     /// `2026-11-21T09:53:18Z`: UTC, whole seconds.
     pub fn rfc3339s_utc(self) -> String {
-        format!("{}Z", stem(self.0.to_offset(UtcOffset::UTC), 'T'))
+        format!("{}Z", stem(self.in_utc(), 'T'))
     }
 
     /// `2026-11-21 09:53:18`: UTC, whole seconds, as SQLite's CURRENT_TIMESTAMP.
     pub fn sql_utc(self) -> String {
-        stem(self.0.to_offset(UtcOffset::UTC), ' ')
+        stem(self.in_utc(), ' ')
     }
 
     /// The same moment in UTC.
     pub fn utc(self) -> Self {
-        Self(self.0.to_offset(UtcOffset::UTC))
+        Self(self.in_utc())
+    }
+
+    /// Years have four digits in every form, and a client may push the last minute of 9999 an hour west of Greenwich:
+    /// what UTC would put outside the years 0 to 9999 is the nearest moment inside. A library that panicked there once
+    /// stopped a project's applier for good.
+    fn in_utc(self) -> OffsetDateTime {
+        let nanos = self.unix_nanos().clamp(YEAR_0, YEAR_9999_END);
+        // Both bounds are within what the type holds.
+        OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(self.0)
     }
 
     fn text(self, separator: char, short_utc: bool) -> String {
@@ -254,6 +266,21 @@ mod tests {
             assert_eq!(nanos, 1_795_254_805_700_000_000, "{text}");
         }
         assert_eq!(ClientTime::parse_stored("2026-11-21").expect("date").sql_utc(), "2026-11-21 00:00:00");
+    }
+
+    #[test]
+    fn the_ends_of_the_calendar_stay_in_it_in_every_form() {
+        for (text, utc) in [
+            ("9999-12-31T23:59:59.5-00:01", "9999-12-31T23:59:59.999999999Z"),
+            ("9999-12-31T23:59:59-24:00", "9999-12-31T23:59:59.999999999Z"),
+            ("0000-01-01T00:00:00+24:00", "0000-01-01T00:00:00.000000000Z"),
+            ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00.000000000Z"),
+        ] {
+            let t = ClientTime::parse(text).expect(text);
+            assert_eq!((t.fixed_utc().as_str(), t.rfc3339n().as_str()), (utc, text));
+            assert!(utc.starts_with(t.rfc3339s_utc().trim_end_matches('Z')) && t == t);
+            assert_eq!(ClientTime::parse_stored(&t.utc().canonical()).map(|back| back == t.utc()), Ok(true));
+        }
     }
 
     #[test]
