@@ -12,10 +12,36 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Invalid;
 
+/// Deepest nesting of a body. The parser of stock clients gives up behind it, and what one device pushes all others pull:
+/// one such payload would end their syncing for good.
+const DEEPEST: usize = 10_000;
+
 /// The first JSON value of a body.
 pub fn first_value(body: &str) -> Result<&RawValue, Invalid> {
     let mut values = serde_json::Deserializer::from_str(body).into_iter::<&RawValue>();
-    values.next().and_then(Result::ok).ok_or(Invalid)
+    let value = values.next().and_then(Result::ok).ok_or(Invalid)?;
+    if is_too_deep(value.get()) { Err(Invalid) } else { Ok(value) }
+}
+
+/// Of well-formed JSON.
+fn is_too_deep(json: &str) -> bool {
+    // Counting is cheap, and hardly any body has enough brackets to go on.
+    if json.bytes().filter(|b| matches!(b, b'[' | b'{')).count() <= DEEPEST {
+        return false;
+    }
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    json.bytes().any(|b| {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth -= 1,
+            _ => {}
+        }
+        depth > DEEPEST
+    })
 }
 
 /// An object's members in order. `null` reads as an object without members.
@@ -168,6 +194,15 @@ mod tests {
         for bad in ["", "{", "[]", "7", "\"x\"", "\u{feff}{}", "{'a':1}", "nul"] {
             assert!(fields(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn nesting_ends_where_the_parser_of_stock_clients_gives_up() {
+        let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert!(fields(&nested(DEEPEST - 1)).is_ok());
+        assert!(fields(&nested(DEEPEST)).is_err());
+        let flat = format!("[{}]", vec![r#"{"a":"\\\"[[{"}"#; DEEPEST].join(","));
+        assert!(first_value(&flat).is_ok(), "brackets side by side and in texts do not count");
     }
 
     #[test]
