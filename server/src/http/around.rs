@@ -77,8 +77,18 @@ fn shortened(path: &str) -> &str {
 /// Runs the route on a task of its own: its panic becomes an answer, and a client that hangs up does not stop it half
 /// way.
 async fn inside(request: Request, next: Next) -> Response {
-    if request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST) {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    if hosts == 0 && request.version() == Version::HTTP_11 {
         return plain(StatusCode::BAD_REQUEST, "400 Bad Request: missing required Host header");
+    }
+    if hosts > 1 {
+        return plain(StatusCode::BAD_REQUEST, "400 Bad Request: too many Host headers");
+    }
+    if request.method() == Method::OPTIONS && request.uri().path() == "*" {
+        return StatusCode::OK.into_response();
+    }
+    if !is_text(request.uri().path()) {
+        return ApiError::bad_request("the path is not UTF-8").into_response();
     }
     if let Some(redirect) = cleaned(&request) {
         return redirect;
@@ -108,7 +118,8 @@ fn cleaned(request: &Request) -> Option<Response> {
         return None;
     }
     let query = request.uri().query().map(|q| format!("?{q}")).unwrap_or_default();
-    let to = format!("{clean}{query}");
+    // A browser reads a backslash as a slash, and two of them as the beginning of another host.
+    let to = format!("{clean}{query}").replace('\\', "%5C");
     let mut response = if [Method::GET, Method::HEAD].contains(request.method()) {
         let link = to.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;");
         let page = format!("<a href=\"{link}\">Temporary Redirect</a>.\n\n");
@@ -118,6 +129,24 @@ fn cleaned(request: &Request) -> Option<Response> {
     };
     response.headers_mut().insert(LOCATION, HeaderValue::from_str(&to).ok()?);
     Some(response)
+}
+
+/// Whether a path is text once its escapes are undone: the router would refuse it in words of its own.
+fn is_text(path: &str) -> bool {
+    let digit = |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16));
+    let (mut bytes, mut rest) = (Vec::with_capacity(path.len()), path.as_bytes());
+    while let [first, after @ ..] = rest {
+        rest = after;
+        let escaped = match (first, digit(after.first()), digit(after.get(1))) {
+            (b'%', Some(high), Some(low)) => u8::try_from(high * 16 + low).ok(),
+            _ => None,
+        };
+        if escaped.is_some() {
+            rest = &after[2..];
+        }
+        bytes.push(escaped.unwrap_or(*first));
+    }
+    std::str::from_utf8(&bytes).is_ok()
 }
 
 fn clean_path(path: &str) -> String {
