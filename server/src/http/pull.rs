@@ -59,7 +59,8 @@ pub async fn pull(
         let page = Page::new(r#"{"events":["#, query.after, query.limit, outlet);
         let last = page.write(|limit, each| open.log.read(&ReadQuery { limit, ..query }, each));
         if let Some(client) = client.filter(|_| last > Seq(0)) {
-            app.control.saw_cursor(project.as_str(), &client, last);
+            // Never beyond the head: a restore continues above the highest number seen anywhere (law 2).
+            app.control.saw_cursor(project.as_str(), &client, last.min(open.log.head().seq));
         }
         tracing::debug!(last = last.0, "pulled");
     });

@@ -147,6 +147,17 @@ fn use_is_recorded_and_cursors_only_move_forward() {
         .and_then(|mut q| q.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect())
         .expect("rows");
     assert_eq!(rows, [("dev".to_string(), 7)]);
+
+    // However many names a reader makes up, so many are kept, and who came last is among them.
+    let mut flood = Usage::default();
+    (0..1_500).for_each(|n| flood.cursor("p_1", &format!("made up {n}"), td_engine::id::Seq(1)));
+    w.store.record(&flood, noon()).expect("record");
+    let mut late = Usage::default();
+    late.cursor("p_1", "late", td_engine::id::Seq(1));
+    w.store.record(&late, ClientTime::parse("2026-11-21T12:00:30Z").expect("time")).expect("record");
+    let kept = "SELECT count(*), sum(client_id = 'late') FROM sync_cursors";
+    let kept: (i64, i64) = raw.query_row(kept, [], |r| Ok((r.get(0)?, r.get(1)?))).expect("row");
+    assert_eq!(kept, (1_000, 1));
 }
 
 #[test]

@@ -4,7 +4,11 @@ use super::{stamp, time};
 use crate::control::{Change, ControlError, Usage, User};
 use crate::secret;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::BTreeSet;
 use td_engine::time::ClientTime;
+
+/// Cursors kept of one project, those seen last: a reader chooses the names (server-protocol W14).
+const MOST_CURSORS: i64 = 1_000;
 
 const COLUMNS: &str = "SELECT id, email, is_admin, created_at FROM users";
 
@@ -94,6 +98,14 @@ pub(super) fn record(c: &Connection, usage: &Usage, now: ClientTime) -> Result<(
     )?;
     for ((project, client), seq) in &usage.cursors {
         cursor.execute(params![project, client, seq.0, stamp(now)])?;
+    }
+    let mut trim = c.prepare_cached(
+        "DELETE FROM sync_cursors WHERE project_id = ?1 AND client_id IN
+         (SELECT client_id FROM sync_cursors WHERE project_id = ?1 ORDER BY last_sync_at DESC LIMIT -1 OFFSET ?2)",
+    )?;
+    let projects: BTreeSet<&String> = usage.cursors.keys().map(|(project, _)| project).collect();
+    for project in projects {
+        trim.execute(params![project, MOST_CURSORS])?;
     }
     let mut count =
         c.prepare_cached("UPDATE projects SET event_count = ?2, last_event_at = ?3 WHERE id = ?1")?;
