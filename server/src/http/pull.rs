@@ -55,7 +55,7 @@ pub async fn pull(
     let (head, outlet) = (open.log.head().seq, Outlet::new(accept::encoding(&headers), first));
     tokio::task::spawn_blocking(move || {
         let page = Page::new(r#"{"events":["#, query.after, query.limit, outlet);
-        let last = page.write(|limit, each| open.log.read(&ReadQuery { limit, ..query }, each));
+        let last = page.write(|limit, each| open.log.read_raw(&ReadQuery { limit, ..query }, each));
         if let Some(client) = client.filter(|_| last > Seq(0)) {
             app.control.saw_cursor(project.as_str(), &client, last);
         }

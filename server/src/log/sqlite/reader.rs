@@ -5,7 +5,7 @@
 //! Danger: a reader that lingers keeps the WAL from starting over, so pages are bounded by their callers.
 
 use super::{file, lock};
-use crate::log::LogError;
+use crate::log::{LogError, RawEvent};
 use rusqlite::{Connection, Params, Row};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -67,6 +67,28 @@ impl Readers {
         values: impl Params,
         each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
     ) -> Result<usize, LogError> {
+        self.rows(sql, values, |row| Ok(each(event(row)?)))
+    }
+
+    pub(super) fn read_raw(
+        &self,
+        sql: &str,
+        values: impl Params,
+        each: &mut dyn FnMut(&RawEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        self.rows(sql, values, |row| match raw(row) {
+            Some(raw) => Ok(each(&raw)),
+            // Written in another way than ours, or damaged.
+            None => Ok(each(&RawEvent::from(&event(row)?))),
+        })
+    }
+
+    fn rows(
+        &self,
+        sql: &str,
+        values: impl Params,
+        each: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>, LogError>,
+    ) -> Result<usize, LogError> {
         let mut loan = self.borrow()?;
         let conn = match loan.1.take() {
             Some(conn) => loan.1.insert(conn),
@@ -118,18 +140,38 @@ fn page(
     conn: &Connection,
     sql: &str,
     values: impl Params,
-    each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
+    mut each: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>, LogError>,
 ) -> Result<usize, LogError> {
     let mut statement = conn.prepare_cached(sql).map_err(file::storage)?;
     let mut rows = statement.query(values).map_err(file::storage)?;
     let mut handed = 0;
     while let Some(row) = rows.next().map_err(file::storage)? {
         handed += 1;
-        if each(event(row)?).is_break() {
+        if each(row)?.is_break() {
             break;
         }
     }
     Ok(handed)
+}
+
+/// The row as it is; `None` where it takes more than looking at it.
+fn raw<'r>(row: &'r Row<'_>) -> Option<RawEvent<'r>> {
+    let text = |column: usize| row.get_ref(column).ok()?.as_str().ok().filter(|text| !text.is_empty());
+    let payload = row.get_ref(7).ok()?.as_bytes().ok()?;
+    Some(RawEvent {
+        seq: Seq(row.get(0).ok()?),
+        device: text(1)?,
+        session: text(2)?,
+        action_id: row.get(3).ok()?,
+        action: text(4)?,
+        entity_type: text(5)?,
+        entity_id: text(6)?,
+        payload: match std::str::from_utf8(payload) {
+            Ok(payload) => payload.into(),
+            Err(_) => String::from_utf8_lossy(payload),
+        },
+        client_time: ClientTime::wire_form(text(8)?)?,
+    })
 }
 
 fn event(row: &Row<'_>) -> Result<LogEvent, LogError> {
