@@ -110,7 +110,10 @@ mod tests {
             };
             let mut written = Vec::new();
             RawEvent::from(&event).write(&mut written);
-            assert_eq!(String::from_utf8(written).expect("text"), serde_json::to_string(&event).expect("json"));
+            assert_eq!(
+                String::from_utf8(written).expect("text"),
+                serde_json::to_string(&event).expect("json")
+            );
         }
     }
 }
