@@ -33,9 +33,6 @@ const ROUND: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_secs(2);
 /// Most live views that are open only for the next event.
 const AWAKE: usize = 50;
-/// How far an applier stands back: it gets a third of what a thread that answers gets.
-#[cfg(target_os = "linux")]
-const RANK: i32 = 5;
 /// How long an applier that failed waits before it tries again.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -146,8 +143,9 @@ async fn follow(project: Weak<OpenProject>, all: Weak<OpenProjects>, awake: Arc<
         head.mark_unchanged();
         let Some(open) = project.upgrade() else { return };
         let begun = tokio::time::Instant::now();
-        let applied = giving_way(move || open.catch_up().map_err(|e| (open.id.clone(), e)));
-        match applied.await {
+        let applied =
+            tokio::task::spawn_blocking(move || open.catch_up().map_err(|e| (open.id.clone(), e))).await;
+        match applied {
             Ok(Ok(())) => {}
             Ok(Err((id, e))) => {
                 tracing::error!(pid = %id, cause = %e, "events could not be applied to the live view");
@@ -182,25 +180,6 @@ async fn follow(project: Weak<OpenProject>, all: Weak<OpenProjects>, awake: Arc<
         all.forget(&open);
     }
 }
-
-/// Runs on a thread of its own that the system serves after the others: where the processor is short, pushes are
-/// answered first, and what is answered is applied when there is time. (A thread of the pool would have to get its rank
-/// back afterwards, which the system allows to nobody.) An error: the work was lost.
-async fn giving_way<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Lost> {
-    let (done, result) = tokio::sync::oneshot::channel();
-    let run = move || {
-        #[cfg(target_os = "linux")]
-        let _ = rustix::process::setpriority_process(None, RANK);
-        // Nobody waits any more when the server stops.
-        let _ = done.send(work());
-    };
-    std::thread::Builder::new().name("applier".into()).spawn(run).map_err(|e| Lost(e.to_string()))?;
-    result.await.map_err(|_| Lost("it panicked".into()))
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Lost(String);
 
 /// What is guarded here is replaced whole or rebuilt, so a panic elsewhere leaves nothing half done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
