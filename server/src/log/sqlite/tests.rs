@@ -159,7 +159,7 @@ fn what_is_passed_on_is_what_is_read_however_it_was_written() {
         UPDATE events SET payload = x'22ff22' WHERE server_seq = 5";
     Connection::open(&path).and_then(|conn| conn.execute_batch(odd)).expect("written by others");
     let passed_on = || {
-        let mut passed_on = Vec::new();
+        let mut passed_on: Vec<LogEvent> = Vec::new();
         let query = ReadQuery { after: Seq(0), limit: 100, exclude: None };
         log.read_raw(&query, &mut |event| {
             let mut json = Vec::new();
