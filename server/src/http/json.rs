@@ -4,7 +4,9 @@
 //! wins; `null` is absent; integers are integer literals in 64 bits. Everything else is one refusal.
 //! Danger: a friendlier parser (serde's derive) accepts and refuses other bodies than stock clients were tested with.
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::value::RawValue;
 use std::fmt;
 
@@ -103,6 +105,21 @@ impl<'a> Fields<'a> {
         Ok(self.last(name, read)?.unwrap_or_default())
     }
 
+    /// The elements of an array and their number. Only the first `most` are read: whoever sends more is told how many
+    /// they were, and could otherwise make millions of us hold.
+    pub fn first_elements<T>(
+        &self,
+        name: &str,
+        most: usize,
+        read: impl Fn(&'a RawValue) -> Result<T, Invalid>,
+    ) -> Result<(Vec<T>, usize), Invalid> {
+        let elements = |value: &'a RawValue| {
+            let mut from = serde_json::Deserializer::from_str(value.get());
+            Elements { most, read: &read }.deserialize(&mut from).map_err(|_| Invalid)
+        };
+        Ok(self.last(name, elements)?.unwrap_or_default())
+    }
+
     /// Any value as it stands, `null` included.
     pub fn raw(&self, name: &str) -> Option<&'a RawValue> {
         self.all(name).last()
@@ -128,6 +145,44 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
             }
         }
         from.deserialize_map(Members).map(Fields)
+    }
+}
+
+/// Reads an array element by element.
+struct Elements<F> {
+    most: usize,
+    read: F,
+}
+
+impl<'de, T, F: Fn(&'de RawValue) -> Result<T, Invalid>> DeserializeSeed<'de> for Elements<F> {
+    type Value = (Vec<T>, usize);
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_seq(self)
+    }
+}
+
+impl<'de, T, F: Fn(&'de RawValue) -> Result<T, Invalid>> Visitor<'de> for Elements<F> {
+    type Value = (Vec<T>, usize);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut kept = Vec::new();
+        while kept.len() < self.most {
+            let Some(raw) = list.next_element()? else {
+                let count = kept.len();
+                return Ok((kept, count));
+            };
+            kept.push((self.read)(raw).map_err(|_| A::Error::custom("not what it should be"))?);
+        }
+        let mut count = kept.len();
+        while list.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok((kept, count))
     }
 }
 
@@ -223,6 +278,22 @@ mod tests {
         }
         assert_eq!(fields(r#"{"n":-9223372036854775808}"#).expect("object").int_or_zero("n"), Ok(i64::MIN));
         assert!(fields(r#"{"l":{}}"#).expect("object").list_or_empty("l").is_err());
+    }
+
+    #[test]
+    fn a_long_list_is_counted_and_read_up_to_where_it_may_go() {
+        let read = |body: &str| {
+            let number = |raw: &RawValue| raw.get().parse::<i64>().map_err(|_| Invalid);
+            fields(body).expect("object").first_elements("l", 2, number)
+        };
+        assert_eq!(read("{}"), Ok((vec![], 0)));
+        assert_eq!(read(r#"{"l":null}"#), Ok((vec![], 0)));
+        assert_eq!(read(r#"{"l":[7]}"#), Ok((vec![7], 1)));
+        assert_eq!(read(r#"{"l":[1],"L":[7,8]}"#), Ok((vec![7, 8], 2)));
+        assert_eq!(read(r#"{"l":[7,8,"x",[],9]}"#), Ok((vec![7, 8], 5)));
+        for bad in [r#"{"l":[7,"x"]}"#, r#"{"l":{}}"#, r#"{"l":7}"#, r#"{"l":[null]}"#] {
+            assert_eq!(read(bad), Err(Invalid), "{bad}");
+        }
     }
 
     #[test]

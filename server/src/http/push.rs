@@ -160,11 +160,10 @@ fn answer(ids: &[ActionId], outcomes: &[Outcome]) -> Value {
 fn parse(body: &str, schema: &dyn Schema) -> Result<Push, ApiError> {
     let fields = Fields::of_body(body)?;
     let (device, session) = (fields.text_or_empty("device_id")?, fields.text_or_empty("session_id")?);
-    let raw = fields.list_or_empty("events")?;
-    let given = raw.iter().map(|e| Given::read(e)).collect::<Result<Vec<_>, Invalid>>()?;
+    let (given, count) = fields.first_elements("events", MAX_BATCH, Given::read)?;
     let device = DeviceId::new(device).map_err(|_| ApiError::bad_request("device_id is required"))?;
     let session = SessionId::new(session).map_err(|_| ApiError::bad_request("session_id is required"))?;
-    match given.len() {
+    match count {
         0 => return Err(ApiError::bad_request("events array is empty")),
         n if n > MAX_BATCH => {
             return Err(ApiError::bad_request(format!("batch size {n} exceeds max {MAX_BATCH}")));
