@@ -64,6 +64,24 @@ fn a_payload_that_stock_clients_could_not_read_back_is_refused() {
     assert_eq!(nested(9_997).status, 200, "the reference and its clients take it");
 }
 
+#[test]
+fn a_name_that_is_stored_with_every_event_has_an_end() {
+    let server = Server::start();
+    let (key, _) = server.key("ana");
+    let project = server.project(&key, "P");
+    let named = |device: usize, session: usize| {
+        let event = event(1, "create", "2026-11-21T10:00:00Z", &json!({}));
+        let body =
+            json!({"device_id": "d".repeat(device), "session_id": "s".repeat(session), "events": [event]});
+        server.ask(&Ask::post(&format!("/v1/projects/{project}/sync/push")).key(&key).json(&body))
+    };
+    let before = contents(&server.data());
+    assert_eq!(named(1_025, 1).error(), "bad_request device_id is longer than 1024 bytes");
+    assert_eq!(named(1, 1_025).error(), "bad_request session_id is longer than 1024 bytes");
+    assert!(before == contents(&server.data()), "something changed in the data directory");
+    assert_eq!(named(1_024, 1_024).status, 200);
+}
+
 /// Most memory that the server ever used, in MiB.
 fn peak(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("status");

@@ -29,6 +29,9 @@ use td_engine::time::ClientTime;
 const FULL: Duration = Duration::from_secs(60);
 /// Most events in one push.
 pub const MAX_BATCH: usize = 1000;
+/// Longest device and session id in bytes. They are stored with every event of the push: a thousand small ones under one
+/// name of ten megabytes would be ten gigabytes.
+const LONGEST_ID: usize = 1024;
 
 /// The route.
 pub async fn push(
@@ -163,6 +166,11 @@ fn parse(body: &str, schema: &dyn Schema) -> Result<Push, ApiError> {
     let (given, count) = fields.first_elements("events", MAX_BATCH, Given::read)?;
     let device = DeviceId::new(device).map_err(|_| ApiError::bad_request("device_id is required"))?;
     let session = SessionId::new(session).map_err(|_| ApiError::bad_request("session_id is required"))?;
+    for (name, id) in [("device_id", device.as_str()), ("session_id", session.as_str())] {
+        if id.len() > LONGEST_ID {
+            return Err(ApiError::bad_request(format!("{name} is longer than {LONGEST_ID} bytes")));
+        }
+    }
     match count {
         0 => return Err(ApiError::bad_request("events array is empty")),
         n if n > MAX_BATCH => {
