@@ -18,6 +18,9 @@ pub struct Invalid;
 /// one such payload would end their syncing for good.
 const DEEPEST: usize = 10_000;
 
+/// Most members of an object that is taken apart. Payloads are not.
+const MOST_MEMBERS: usize = 10_000;
+
 /// The first JSON value of a body.
 pub fn first_value(body: &str) -> Result<&RawValue, Invalid> {
     let mut values = serde_json::Deserializer::from_str(body).into_iter::<&RawValue>();
@@ -139,6 +142,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
                 while let Some(member) = map.next_entry()? {
+                    if members.len() == MOST_MEMBERS {
+                        return Err(A::Error::custom("more members than any request has"));
+                    }
                     members.push(member);
                 }
                 Ok(members)
@@ -258,6 +264,13 @@ mod tests {
         assert!(fields(&nested(DEEPEST)).is_err());
         let flat = format!("[{}]", vec![r#"{"a":"\\\"[[{"}"#; DEEPEST].join(","));
         assert!(first_value(&flat).is_ok(), "brackets side by side and in texts do not count");
+    }
+
+    #[test]
+    fn an_object_of_millions_is_not_held() {
+        let members = |n: usize| format!("{{{}}}", vec![r#""k":1"#; n].join(","));
+        assert!(fields(&members(MOST_MEMBERS)).is_ok());
+        assert!(fields(&members(MOST_MEMBERS + 1)).is_err());
     }
 
     #[test]
