@@ -82,6 +82,25 @@ fn a_name_that_is_stored_with_every_event_has_an_end() {
     assert_eq!(named(1_024, 1_024).status, 200);
 }
 
+#[test]
+fn a_name_does_not_reach_into_the_terminal_of_an_operator() {
+    let server = Server::start();
+    let (key, _) = server.key("ana");
+    let name = "\u{1b}]52;c;aGk=\u{7}\nforged\u{9b}2J\u{202e}";
+    let project = server.project(&key, name);
+    let event = json!({"client_action_id": 1, "action_type": "create", "entity_type": "issues", "entity_id": name,
+        "payload": 7, "client_timestamp": "2026-11-21T10:00:00Z"});
+    assert_eq!(server.ask(&pushed(&project, &key, &[event])).json()["accepted"], 1);
+    for words in [["projects", "list"].as_slice(), &["quarantine", "list", "--project", &project]] {
+        let out = server.admin_raw(words);
+        let text = String::from_utf8(out.stdout).expect("text");
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(out.status.success() && lines.len() == 1 && lines[0].contains("forged"), "{text:?}");
+        assert!(!lines[0].chars().any(|c| c.is_control() || c == '\u{202e}'), "{text:?}");
+    }
+    assert_eq!(server.admin(&["projects", "list"])[0]["name"], name, "a program gets it as it is");
+}
+
 /// Most memory that the server ever used, in MiB.
 fn peak(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("status");

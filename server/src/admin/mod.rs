@@ -194,6 +194,13 @@ pub enum Turn {
     Status,
 }
 
+/// A name or an id that somebody else chose, for a line of an operator's terminal: no control characters, which could
+/// move its cursor or fill its clipboard, and none that turn the direction of writing.
+fn one_line(text: &str) -> String {
+    let is_bad = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if is_bad(c) { '\u{fffd}' } else { c }).collect()
+}
+
 /// An answer for people and for programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {

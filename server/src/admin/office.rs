@@ -1,6 +1,6 @@
 //! Answers requests over an open control store.
 
-use super::{AdminError, Reply, Request, Turn, backup, logins, quarantine};
+use super::{AdminError, Reply, Request, Turn, backup, logins, one_line, quarantine};
 use crate::auth::{Role, Scopes};
 use crate::clock::later;
 use crate::config::Config;
@@ -192,7 +192,7 @@ impl Office {
         let mut text = String::new();
         for k in &keys {
             let used = k.last_used_at.map_or("never used".into(), |t| format!("used {}", t.rfc3339s_utc()));
-            let _ = writeln!(text, "{}  {}…  {:<16}  {}  {used}", k.id, k.prefix, k.name, k.email);
+            let _ = writeln!(text, "{}  {}…  {:<16}  {}  {used}", k.id, k.prefix, one_line(&k.name), k.email);
         }
         Ok(Reply { text, json: json!(keys) })
     }

@@ -5,7 +5,7 @@
 //! the same events are recorded again, and the answer says so.
 
 use super::office::{Alone, Office};
-use super::{AdminError, Reply};
+use super::{AdminError, Reply, one_line};
 use crate::clock;
 use crate::control::Project;
 use crate::live::{LiveError, LiveView, OpenProject};
@@ -45,8 +45,8 @@ pub(super) fn list(office: &Office, project: &Project, after: Seq, limit: usize)
     let mut text = String::new();
     for e in &shown {
         let SkippedEvent { seq, device, action, entity_type, entity_id, reason, error } = e;
-        let _ =
-            writeln!(text, "{seq}  {reason:<15}  {action} {entity_type}/{entity_id} by {device}: {error}");
+        let line = format!("{seq}  {reason:<15}  {action} {entity_type}/{entity_id} by {device}: {error}");
+        let _ = writeln!(text, "{}", one_line(&line));
     }
     let next = shown.last().filter(|_| more).map(|e| e.seq);
     match next {
