@@ -57,7 +57,7 @@ pub async fn pull(
     let (head, outlet) = (open.log.head().seq, Outlet::new(accept::encoding(&headers), first));
     blocking(move || {
         let page = Page::new(r#"{"events":["#, query.after, query.limit, outlet);
-        let last = page.write(|limit, each| open.log.read(&ReadQuery { limit, ..query }, each));
+        let last = page.write(|limit, each| open.log.read_raw(&ReadQuery { limit, ..query }, each));
         if let Some(client) = client.filter(|_| last > Seq(0)) {
             // Never beyond the head: a restore continues above the highest number seen anywhere (law 2).
             app.control.saw_cursor(project.as_str(), &client, last.min(open.log.head().seq));

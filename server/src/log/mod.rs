@@ -11,6 +11,7 @@ mod late;
 mod memory;
 mod place;
 mod projects;
+mod raw;
 mod rewrite;
 mod sqlite;
 
@@ -18,6 +19,7 @@ pub use gate::CommitGate;
 pub use inspect::{Filter, Inspected};
 pub use memory::{MemoryLog, MemoryLogs};
 pub use projects::{Projects, ProjectsOptions};
+pub use raw::RawEvent;
 pub use rewrite::{Rewrite, Rewritten};
 pub use sqlite::{CheckpointPolicy, Counters, Counts, Durability, Options, SqliteLog};
 pub(crate) use sqlite::{EVENTS_SCHEMA, stored_event};
@@ -180,6 +182,16 @@ pub trait EventLog: Send + Sync {
         query: &ReadQuery,
         each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
     ) -> Result<usize, LogError>;
+
+    /// As [`read`](EventLog::read), for whoever only passes the events on: they come as they lie in the log, and a row is
+    /// taken for an event where it could be one.
+    fn read_raw(
+        &self,
+        query: &ReadQuery,
+        each: &mut dyn FnMut(&RawEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        self.read(query, &mut |event| each(&RawEvent::from(&event)))
+    }
 
     /// As [`read`](EventLog::read), of one entity. Costs what is handed over, however long the log is.
     fn history(
