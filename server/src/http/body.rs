@@ -122,7 +122,8 @@ impl Text {
 
     /// The text.
     pub fn as_str(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(&self.0)
+        // The first look is the faster one, and nearly always the last.
+        std::str::from_utf8(&self.0).map_or_else(|_| String::from_utf8_lossy(&self.0), Cow::Borrowed)
     }
 }
 

@@ -8,6 +8,7 @@ use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::fmt;
 
 /// The body is not what the route can read; always the same answer.
@@ -20,13 +21,6 @@ const DEEPEST: usize = 10_000;
 
 /// Most members of an object that is taken apart. Payloads are not.
 const MOST_MEMBERS: usize = 10_000;
-
-/// The first JSON value of a body.
-pub fn first_value(body: &str) -> Result<&RawValue, Invalid> {
-    let mut values = serde_json::Deserializer::from_str(body).into_iter::<&RawValue>();
-    let value = values.next().and_then(Result::ok).ok_or(Invalid)?;
-    if is_too_deep(value.get()) { Err(Invalid) } else { Ok(value) }
-}
 
 /// Of well-formed JSON.
 fn is_too_deep(json: &str) -> bool {
@@ -51,7 +45,7 @@ fn is_too_deep(json: &str) -> bool {
 
 /// An object's members in order. `null` reads as an object without members.
 #[derive(Debug)]
-pub struct Fields<'a>(Vec<(String, &'a RawValue)>);
+pub struct Fields<'a>(Vec<(Name<'a>, &'a RawValue)>);
 
 impl<'a> Fields<'a> {
     /// Of an object or `null`.
@@ -64,11 +58,16 @@ impl<'a> Fields<'a> {
 
     /// Of the first value of a body.
     pub fn of_body(body: &'a str) -> Result<Self, Invalid> {
-        Self::of(first_value(body)?)
+        let mut values = serde_json::Deserializer::from_str(body).into_iter::<Option<Self>>();
+        let first = values.next().and_then(Result::ok).ok_or(Invalid)?;
+        if is_too_deep(&body[..values.byte_offset()]) {
+            return Err(Invalid);
+        }
+        Ok(first.unwrap_or(Self(Vec::new())))
     }
 
     fn all(&self, name: &str) -> impl Iterator<Item = &'a RawValue> {
-        self.0.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
+        self.0.iter().filter(move |(key, _)| key.0.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
     }
 
     fn last<T>(
@@ -83,12 +82,17 @@ impl<'a> Fields<'a> {
 
     /// A text.
     pub fn text(&self, name: &str) -> Result<Option<String>, Invalid> {
-        self.last(name, text)
+        Ok(self.last(name, text)?.map(Cow::into_owned))
     }
 
     /// A text, or the empty one.
     pub fn text_or_empty(&self, name: &str) -> Result<String, Invalid> {
         Ok(self.text(name)?.unwrap_or_default())
+    }
+
+    /// The same, where it is only looked at.
+    pub fn borrowed_or_empty(&self, name: &str) -> Result<Cow<'a, str>, Invalid> {
+        Ok(self.last(name, text)?.unwrap_or_default())
     }
 
     /// A 64-bit integer literal, or 0.
@@ -133,7 +137,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Members;
         impl<'de> Visitor<'de> for Members {
-            type Value = Vec<(String, &'de RawValue)>;
+            type Value = Vec<(Name<'de>, &'de RawValue)>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -192,16 +196,45 @@ impl<'de, T, F: Fn(&'de RawValue) -> Result<T, Invalid>> Visitor<'de> for Elemen
     }
 }
 
+/// A member's name, borrowed from the body unless it is spelt with escapes.
+#[derive(Debug)]
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Cow<'de, str>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+                Ok(Cow::Borrowed(name))
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(Cow::Owned(name.into()))
+            }
+        }
+        from.deserialize_str(Text).map(Name)
+    }
+}
+
 fn is_null(value: &RawValue) -> bool {
     value.get() == "null"
 }
 
-fn text(value: &RawValue) -> Result<String, Invalid> {
+fn text(value: &RawValue) -> Result<Cow<'_, str>, Invalid> {
     let json = value.get();
-    if !json.starts_with('"') {
-        return Err(Invalid);
+    let inside = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or(Invalid)?;
+    if !inside.contains('\\') {
+        // It was looked through when the value was found.
+        return Ok(Cow::Borrowed(inside));
     }
-    serde_json::from_str(json).or_else(|_| serde_json::from_str(&mend_surrogates(json))).map_err(|_| Invalid)
+    let text = serde_json::from_str(json).or_else(|_| serde_json::from_str(&mend_surrogates(json)));
+    text.map(Cow::Owned).map_err(|_| Invalid)
 }
 
 /// Half a surrogate pair reads as U+FFFD, as Go has it; serde refuses it.
@@ -262,8 +295,8 @@ mod tests {
         let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
         assert!(fields(&nested(DEEPEST - 1)).is_ok());
         assert!(fields(&nested(DEEPEST)).is_err());
-        let flat = format!("[{}]", vec![r#"{"a":"\\\"[[{"}"#; DEEPEST].join(","));
-        assert!(first_value(&flat).is_ok(), "brackets side by side and in texts do not count");
+        let flat = format!("{{\"a\":[{}]}}", vec![r#"{"a":"\\\"[[{"}"#; DEEPEST].join(","));
+        assert!(fields(&flat).is_ok(), "brackets side by side and in texts do not count");
     }
 
     #[test]
