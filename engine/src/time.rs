@@ -101,7 +101,7 @@ impl ClientTime {
         within(2, 0, 59, b":")?;
         within(2, 0, 59, b"")?;
         let (date, rest) = canonical.split_at(10);
-        let (clock, zone) = rest[1..].split_at(rest.len().checked_sub(7)?);
+        let (clock, zone) = rest[1..].split_at_checked(rest.len().checked_sub(7)?)?;
         if let Some(fraction) = clock.get(8..).filter(|fraction| !fraction.is_empty()) {
             let digits = fraction.strip_prefix('.')?;
             let plain = (1..=9).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
@@ -310,6 +310,39 @@ mod tests {
             "not a time",
         ] {
             assert!(ClientTime::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_time_in_a_row_reads_the_same_on_the_wire_without_being_parsed() {
+        for wire in [
+            "2026-11-21T09:53:18Z",
+            "2026-11-21T09:53:18.7+02:00",
+            "2026-11-21T23:59:59.000000001-03:30",
+            "0001-01-01T00:00:00Z",
+        ] {
+            let time = ClientTime::parse(wire).expect(wire);
+            assert_eq!(ClientTime::wire_form(&time.canonical()), Some(time.rfc3339n()), "{wire}");
+        }
+        for other in [
+            "",
+            "2026-11-21",
+            "2026-11-21 09:53:18",
+            "2026-11-21 09:53:18Z",
+            "2026-11-21T09:53:18+00:00",
+            "2026-11-21 09:53:18.70+00:00",
+            "2026-11-21 09:53:18.+00:00",
+            "2026-11-21 09:53:18.0123456789+00:00",
+            "2026-11-21 09:53:18-00:00",
+            "2026-11-21 09:53:18+24:00",
+            "2026-13-21 09:53:18+00:00",
+            "2026-11-21 24:53:18+00:00",
+            "2026-11-21 09:53:18 +0200 CEST",
+            "2026-11-21 09:53:18+02:00 x",
+            "2026-11-2109:53:18+02:00",
+            "2026-11-21 9:53:18+02:00 ",
+        ] {
+            assert_eq!(ClientTime::wire_form(other), None, "{other}");
         }
     }
 
