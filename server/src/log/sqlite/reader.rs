@@ -135,7 +135,9 @@ impl Drop for Loan<'_> {
         let mut pool = lock(&self.0.pool);
         pool.out -= 1;
         if pool.over.is_none() && pool.idle.len() < KEPT {
-            pool.idle.extend(self.1.take());
+            // Its pages are the next page's at best, and the system has them too.
+            let conn = self.1.take().inspect(|conn| drop(conn.release_memory()));
+            pool.idle.extend(conn);
         }
         self.0.returned.notify_one();
     }
