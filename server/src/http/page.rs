@@ -82,9 +82,19 @@ impl Page {
     }
 
     fn end(mut self) {
-        let Self { last, has_more, .. } = self;
-        // Writing into a vector does not fail.
-        let _ = writeln!(self.buffer, r#"],"last_server_seq":{last},"has_more":{has_more}}}"#);
+        close(&mut self.buffer, self.last, self.has_more);
         self.outlet.end(self.buffer);
     }
+}
+
+/// The page behind the last event, whole.
+pub fn empty(opening: &str, after: Seq) -> Vec<u8> {
+    let mut page = opening.into();
+    close(&mut page, after, false);
+    page
+}
+
+fn close(page: &mut Vec<u8>, last: Seq, has_more: bool) {
+    // Writing into a vector does not fail.
+    let _ = writeln!(page, r#"],"last_server_seq":{last},"has_more":{has_more}}}"#);
 }
