@@ -7,12 +7,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -108,11 +109,11 @@ impl TdSync {
     }
 
     /// Asks by the admin socket, which costs the server next to nothing. `None` for a project that is not in use.
-    pub fn standing(&self, project: &str) -> Result<Option<Standing>> {
-        let mut stream = UnixStream::connect(&self.socket).context("the admin socket")?;
-        stream.write_all(b"{\"verb\":\"standing\"}\n")?;
+    pub async fn standing(&self, project: &str) -> Result<Option<Standing>> {
+        let mut stream = UnixStream::connect(&self.socket).await.context("the admin socket")?;
+        stream.write_all(b"{\"verb\":\"standing\"}\n").await?;
         let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line)?;
+        stream.read_to_string(&mut line).await?;
         let said: serde_json::Value = serde_json::from_str(&line)?;
         let projects = said["ok"]["json"]["projects"].as_array().with_context(|| line.clone())?;
         let ours = projects.iter().find(|p| p["project"] == project);
@@ -123,7 +124,7 @@ impl TdSync {
     /// Waits until a project's live view has all of its log. How long that took.
     pub async fn caught_up(&self, project: &str, limit: Duration) -> Result<Duration> {
         let begun = Instant::now();
-        while self.standing(project)?.is_some_and(|s| s.applied < s.head) {
+        while self.standing(project).await?.is_some_and(|s| s.applied < s.head) {
             ensure!(begun.elapsed() < limit, "the live view does not catch up");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -22,7 +22,7 @@ pub fn rows(bench: &Bench<'_>) -> Result<Vec<Row>> {
     let measured = bench.drive(&load, CONNECTIONS, Duration::from_secs(10))?;
     let used = (server.child.cpu()? - before).as_secs_f64();
     let stored = measured.requests * EVENTS;
-    let behind = server.standing(&project)?.map_or(0, |s| s.head - s.applied);
+    let behind = bench.runtime.block_on(server.standing(&project))?.map_or(0, |s| s.head - s.applied);
     inserted.push(server.child.aside(|| bench.raw_insert(&mut raw, Duration::from_secs(5)))?);
     let caught_up = bench.runtime.block_on(server.caught_up(&project, LIMIT))?.as_secs_f64();
     let (inserted, reached) = (mean_rate(&inserted), stored as f64 / measured.seconds);

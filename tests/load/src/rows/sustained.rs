@@ -4,7 +4,7 @@
 //! nearer. So what is reached is what this server sustains; a view that falls behind further fails the row.
 
 use super::{Bench, Row};
-use crate::drive::{self, Load, Pace};
+use crate::drive::{self, Load, Measured, Pace};
 use crate::server::TdSync;
 use anyhow::Result;
 use std::cell::{Cell, RefCell};
@@ -29,13 +29,9 @@ pub fn row(bench: &Bench<'_>) -> Result<Vec<Row>> {
     let before = server.child.cpu()?;
     let measured = bench.runtime.block_on(async {
         let pace = Follows { end: Instant::now() + Duration::from_secs(20), watch: Rc::clone(&watch) };
-        let driven = drive::with_pace(&load, CONNECTIONS, pace);
-        tokio::pin!(driven);
-        loop {
-            tokio::select! {
-                measured = &mut driven => break measured,
-                () = tokio::time::sleep(LOOK) => watch.look(&server, &project)?,
-            }
+        tokio::select! {
+            measured = drive::with_pace(&load, CONNECTIONS, pace) => measured,
+            failed = watch.keep_looking(&server, &project) => failed,
         }
     })?;
     let used = (server.child.cpu()? - before).as_secs_f64();
@@ -65,8 +61,16 @@ struct Watch {
 }
 
 impl Watch {
-    fn look(&self, server: &TdSync, project: &str) -> Result<()> {
-        let Some(standing) = server.standing(project)? else { return Ok(()) };
+    /// Returns only if it cannot.
+    async fn keep_looking(&self, server: &TdSync, project: &str) -> Result<Measured> {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            self.look(server, project).await?;
+        }
+    }
+
+    async fn look(&self, server: &TdSync, project: &str) -> Result<()> {
+        let Some(standing) = server.standing(project).await? else { return Ok(()) };
         let (now, mut heads) = (Instant::now(), self.heads.borrow_mut());
         heads.push_back((now, standing.head));
         // What the view lacks came after the last look at which it was not there yet.
