@@ -1,7 +1,8 @@
-//! Pushes of 100 events as fast as the live view follows.
+//! Pushes of 100 events at a steady rate, as long as the live view follows.
 //!
-//! The load looks how far the view is behind, holds back while it is more than [`HOLD`], and goes on when it has come
-//! nearer. So what is reached is what this server sustains; a view that falls behind further fails the row.
+//! More is offered than the row needs. The load looks how far the view is behind, and holds back while it is more than
+//! [`HOLD`]. So what is reached is what this server sustains, up to what is offered; a view that falls behind further
+//! fails the row.
 
 use super::{Bench, Row};
 use crate::drive::{self, Load, Measured, Pace};
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 
 const CONNECTIONS: usize = 16;
 const EVENTS: u64 = 100;
+/// Pushes a second that are offered.
+const OFFERED: f64 = 300.0;
 /// The view may be so far behind.
 const MOST: f64 = 2.0;
 /// From here on the load holds back.
@@ -28,7 +31,9 @@ pub fn row(bench: &Bench<'_>) -> Result<Vec<Row>> {
     let watch = Rc::new(Watch::default());
     let before = server.child.cpu()?;
     let measured = bench.runtime.block_on(async {
-        let pace = Follows { end: Instant::now() + Duration::from_secs(20), watch: Rc::clone(&watch) };
+        let begun = Instant::now();
+        let end = begun + Duration::from_secs(20);
+        let pace = Follows { next: Cell::new(begun), end, watch: Rc::clone(&watch) };
         tokio::select! {
             measured = drive::with_pace(&load, CONNECTIONS, pace) => measured,
             failed = watch.keep_looking(&server, &project) => failed,
@@ -86,6 +91,7 @@ impl Watch {
 }
 
 struct Follows {
+    next: Cell<Instant>,
     end: Instant,
     watch: Rc<Watch>,
 }
@@ -95,7 +101,10 @@ impl Pace for Follows {
         while self.watch.behind.get() > HOLD && Instant::now() < self.end {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let now = Instant::now();
-        (now < self.end).then_some(now)
+        // What was held back is not made up for.
+        let due = self.next.get().max(Instant::now());
+        self.next.set(due + Duration::from_secs_f64(1.0 / OFFERED));
+        tokio::time::sleep_until(due.into()).await;
+        (due < self.end).then_some(due)
     }
 }
