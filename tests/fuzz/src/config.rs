@@ -10,13 +10,17 @@ use td_server::config::{Config, Kind, Listen, VARIABLES, parse_duration};
 const SECRET: &str = "hush-hush-hush";
 
 pub fn run(input: &[u8]) {
-    let text = String::from_utf8_lossy(input).replace(SECRET, "");
+    let text = String::from_utf8_lossy(input);
     let pairs = text.split('\n').filter_map(|line| line.split_once('='));
     // A `_FILE` is read, and not every file ends.
     let pairs =
         pairs.filter(|(name, _)| !name.ends_with("_FILE") || VARIABLES.iter().any(|v| v.name == *name));
     let mut given: BTreeMap<String, String> =
         pairs.map(|(name, value)| (name.to_string(), value.replace('\0', ""))).collect();
+    // The fuzzer knows our texts; where it writes this one itself, it is no secret.
+    if given.iter().any(|(name, value)| name.contains(SECRET) || value.contains(SECRET)) {
+        return;
+    }
     for secret in VARIABLES.iter().filter(|v| v.kind == Kind::Secret) {
         given.entry(secret.name.into()).and_modify(|v| *v = SECRET.into());
     }
