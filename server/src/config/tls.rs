@@ -170,9 +170,12 @@ fn acme<'a>(
         Some(url) => Some(url.to_string()),
         None => (directory == LETS_ENCRYPT).then(|| LETS_ENCRYPT_STAGING.to_string()),
     };
-    for url in [Some(&directory), staging.as_ref()].into_iter().flatten() {
+    let asked =
+        [("SYNC_ACME_DIRECTORY", Some(&directory)), ("SYNC_ACME_STAGING_DIRECTORY", staging.as_ref())];
+    for (name, url) in asked.into_iter().filter_map(|(name, url)| Some((name, url?))) {
         if !url.starts_with("https://") {
-            faults.push(format!("{url:?} is not https://: an ACME directory is never asked in clear"));
+            faults
+                .push(format!("{name}: {url:?} is not https://: an ACME directory is never asked in clear"));
         }
     }
     let contact = given("SYNC_ACME_CONTACT").map(str::to_string);
@@ -229,7 +232,7 @@ mod tests {
             (&acme[..1], &[], "SYNC_TLS=acme needs SYNC_TLS_NAMES"),
             (&acme, &[("SYNC_TLS_KEY_FILE", "/k")], "SYNC_TLS_KEY_FILE is for SYNC_TLS=files"),
             (&acme, &[("SYNC_BASE_URL", "http://a.example")], "SYNC_BASE_URL"),
-            (&acme, &[("SYNC_ACME_DIRECTORY", "http://ca.example/dir")], "never asked in clear"),
+            (&acme, &[("SYNC_ACME_DIRECTORY", "http://ca.example/dir")], "SYNC_ACME_DIRECTORY: \"http"),
             (&acme, &[("SYNC_ACME_CONTACT", "nobody")], "not a mail address"),
             (&acme, &[("SYNC_TLS_LISTEN_ADDR", ":80")], "SYNC_TLS_LISTEN_ADDR is also"),
             (&acme, &[("SYNC_LISTEN_ADDR", ":443")], "SYNC_TLS_LISTEN_ADDR is also"),

@@ -100,8 +100,9 @@ fn is_url(text: &str) -> bool {
     rest.is_some_and(|r| {
         !r.is_empty()
             && !r.starts_with('/')
-            && !r.contains(['?', '#', ' ', '"', '<', '>', '\\'])
-            && r.is_ascii()
+            && !r.contains(['?', '#', '"', '<', '>', '\\'])
+            // No blank either, and no carriage return from the end of a line.
+            && r.bytes().all(|b| b.is_ascii_graphic())
     })
 }
 
@@ -134,9 +135,17 @@ mod tests {
     #[test]
     fn a_url_has_a_host_and_nothing_behind_its_path() {
         assert!(is_url("https://sync.example:8443/base"));
-        for bad in
-            ["sync.example", "ftp://x", "http://", "http:///x", "http://x?y", "http://x#y", "http://a b"]
-        {
+        for bad in [
+            "sync.example",
+            "ftp://x",
+            "http://",
+            "http:///x",
+            "http://x?y",
+            "http://x#y",
+            "http://a b",
+            "http://x\r",
+            "http://x\u{3}",
+        ] {
             assert!(!is_url(bad), "{bad}");
         }
     }

@@ -59,12 +59,8 @@ pub async fn pull(
     if query.after >= head {
         // What is answered is at or below the head, so nothing has to be read to see that there is nothing.
         if let Some(client) = client.filter(|_| query.after > Seq(0)) {
-<<<<<<< HEAD
-            app.control.saw_cursor(project.as_str(), &client, query.after);
-=======
             // Never beyond the head, here and below: a restore continues above the highest number seen anywhere (law 2).
             app.control.saw_cursor(project.as_str(), &client, head);
->>>>>>> load
         }
         let body = with_type(StatusCode::OK, JSON, page::empty(OPENING, query.after));
         return Ok(with_head(with_encoding(body, None), head));

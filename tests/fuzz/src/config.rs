@@ -1,6 +1,6 @@
 //! An environment, one `NAME=value` a line. Values are never empty and hold no line feed, as in a unit's file.
 //!
-//! What holds: a refusal names what it is about; what was accepted, written out again, is accepted as the same; no secret
+//! What holds: a refusal names the setting; what was accepted, written out again, is accepted as the same; no secret
 //! is printed.
 
 use std::collections::BTreeMap;
@@ -10,13 +10,17 @@ use td_server::config::{Config, Kind, Listen, VARIABLES, parse_duration};
 const SECRET: &str = "hush-hush-hush";
 
 pub fn run(input: &[u8]) {
-    let text = String::from_utf8_lossy(input).replace(SECRET, "");
+    let text = String::from_utf8_lossy(input);
     let pairs = text.split('\n').filter_map(|line| line.split_once('='));
     // A `_FILE` is read, and not every file ends.
     let pairs =
         pairs.filter(|(name, _)| !name.ends_with("_FILE") || VARIABLES.iter().any(|v| v.name == *name));
     let mut given: BTreeMap<String, String> =
         pairs.map(|(name, value)| (name.to_string(), value.replace('\0', ""))).collect();
+    // The fuzzer knows our texts; where it writes this one itself, it is no secret.
+    if given.iter().any(|(name, value)| name.contains(SECRET) || value.contains(SECRET)) {
+        return;
+    }
     for secret in VARIABLES.iter().filter(|v| v.kind == Kind::Secret) {
         given.entry(secret.name.into()).and_modify(|v| *v = SECRET.into());
     }
@@ -26,13 +30,10 @@ pub fn run(input: &[u8]) {
     match Config::from_pairs(given.clone()) {
         Err(refused) => {
             assert!(!refused.0.is_empty());
+            // As it was given, or one that is missing.
             let about =
                 |fault: &String| given.keys().any(|n| fault.contains(n.as_str())) || fault.contains("SYNC_");
-            // What is refused is a setting, or an address that stands in one.
-            assert!(
-                refused.0.iter().all(|f| about(f) || given.values().any(|v| f.contains(v.as_str()))),
-                "{refused}"
-            );
+            assert!(refused.0.iter().all(about), "{refused}");
             assert!(!refused.to_string().contains(SECRET), "{refused}");
         }
         Ok(config) => accepted(&config, &given),
@@ -43,6 +44,7 @@ fn accepted(config: &Config, given: &BTreeMap<String, String>) {
     let shown = format!("{config:?}");
     assert!(!shown.contains(SECRET), "{shown}");
     assert!(config.base_url.starts_with("http") && !config.base_url.ends_with('/'), "{}", config.base_url);
+    assert!(config.base_url.bytes().all(|b| b.is_ascii_graphic()), "{:?}", config.base_url);
     assert!(config.limits.push > 0 && config.shutdown_timeout > Duration::ZERO);
     // With HTTPS on, nobody is sent to plain HTTP.
     assert!(config.tls.is_none() || config.base_url.starts_with("https://"), "{}", config.base_url);

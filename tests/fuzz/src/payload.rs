@@ -10,6 +10,10 @@ use td_engine::taxonomy::{Schema, TdSchema};
 pub fn run(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Ok(payload) = Payload::parse(text) else { return };
+    // Deeper than a `Value` can be, there is none to compare.
+    if let Ok(meant) = serde_json::from_str::<serde_json::Value>(text) {
+        assert_eq!(payload.value().ok(), Some(meant), "{text}");
+    }
     assert_eq!(Payload::parse(payload.as_str()).as_ref().map(Payload::as_str).ok(), Some(payload.as_str()));
     let wire = serde_json::to_string(&payload).unwrap_or_else(|e| panic!("{e}: {}", payload.as_str()));
     assert_eq!(serde_json::from_str::<Payload>(&wire).ok().as_ref(), Some(&payload));

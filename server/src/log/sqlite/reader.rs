@@ -77,22 +77,12 @@ impl Readers {
         values: impl Params,
         each: &mut dyn FnMut(&RawEvent<'_>) -> ControlFlow<()>,
     ) -> Result<usize, LogError> {
-<<<<<<< HEAD
-        self.with(|conn| {
-            page(conn, sql, values, |row| match raw(row) {
-                Some(raw) => Ok(each(&raw)),
-                // Written in another way than ours, or damaged.
-                None => Ok(each(&RawEvent::from(&event(row)?))),
-            })
-        })
-=======
         let pass_on = |row: &Row<'_>| match raw(row) {
             Some(raw) => Ok(each(&raw)),
             // Written in another way than ours, or damaged.
             None => Ok(each(&RawEvent::from(&event(row)?))),
         };
         self.with(|conn| page(conn, sql, values, pass_on))
->>>>>>> load
     }
 
     pub(super) fn inspect(
