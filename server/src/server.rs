@@ -11,7 +11,7 @@ use crate::control::{Control, ControlError, SqliteControl};
 use crate::datadir::{DataDir, DataDirError};
 use crate::disk::Room;
 use crate::ending::Ending;
-use crate::http::{App, Listeners, Role, SocketsError, Streams, serve};
+use crate::http::{App, Listeners, Role, SocketsError, Streams, Turns, serve};
 use crate::identity::Identity;
 use crate::jobs::{self, Jobs};
 use crate::limit::Limits;
@@ -151,6 +151,7 @@ impl Server {
             limits: Limits::new(&config.limits),
             post: Post::new(&config.mail, &config.base_url)?,
             streams: Streams::new(config.streams_per_key),
+            turns: Turns::default(),
             room: Room::new(dir.path().to_owned(), config.disk_floor),
             schema: Arc::new(TdSchema),
             gate,

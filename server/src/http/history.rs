@@ -40,6 +40,7 @@ pub async fn history(
     let limit = query.limit(DEFAULT_LIMIT, MAX_LIMIT)?;
     let open = app.projects.open(&project).await?;
     let head = open.log.head().seq;
+    let turn = app.turns.take(&caller.0).await?;
     let (first, page) = oneshot::channel();
     let outlet = Outlet::new(accept::encoding(&headers), first);
     tokio::task::spawn_blocking(move || {
@@ -53,6 +54,7 @@ pub async fn history(
             let query = HistoryQuery { entity_type, entity_id: entity, after, limit };
             open.log.history(&query, &mut |event| each(&RawEvent::from(&event)))
         });
+        drop(turn);
     });
     let (body, packed) = page.await.map_err(|e| ApiError::internal("failed to query events", e))??;
     Ok(with_head(with_encoding(with_type(StatusCode::OK, JSON, body), packed), head))

@@ -40,11 +40,13 @@ mod sockets;
 mod status;
 mod stream;
 mod streams;
+mod turns;
 
 pub use error::ApiError;
 pub use serve::serve;
 pub use sockets::{Listeners, Role, SocketsError};
 pub use streams::Streams;
+pub use turns::Turns;
 
 use crate::config::Config;
 use crate::control::Control;
@@ -96,6 +98,8 @@ pub struct App {
     pub post: Post,
     /// What is held open for a client.
     pub streams: Arc<Streams>,
+    /// Pages that are being read.
+    pub turns: Turns,
     /// Whether the disk has room for more events.
     pub room: Room,
     /// Becomes true once, when a stop begins.

@@ -9,7 +9,7 @@ use crate::http::stream::{Sender, channel};
 use crate::packing::{Effort, Encoding, LEAST, Packer};
 use axum::body::Body;
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -19,6 +19,8 @@ pub const CHUNK: usize = 64 * 1024;
 const PACKED_CHUNK: usize = 16 * 1024;
 /// How long a client may take for one chunk.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a broken body waits for room to say so. Ended without that, its text stops in the middle.
+const CUT: Duration = Duration::from_secs(1);
 
 /// The beginning of an answer.
 pub type First = Result<(Body, Option<Encoding>), ApiError>;
@@ -30,12 +32,30 @@ pub struct Outlet {
     first: Option<oneshot::Sender<First>>,
     more: Option<Sender>,
     handle: Handle,
+    waited: Duration,
+    patience: Duration,
+    /// A piece did not reach the client: what comes behind it must not look like the rest.
+    is_lost: bool,
 }
 
 impl Outlet {
     /// Into the answer that waits for `first`, packed as `wish`ed if it becomes large enough.
     pub fn new(wish: Option<Encoding>, first: oneshot::Sender<First>) -> Self {
-        Self { wish, packer: None, first: Some(first), more: None, handle: Handle::current() }
+        Self {
+            wish,
+            packer: None,
+            first: Some(first),
+            more: None,
+            handle: Handle::current(),
+            waited: Duration::ZERO,
+            patience: PATIENCE,
+            is_lost: false,
+        }
+    }
+
+    /// How long the client has kept us waiting so far.
+    pub fn waited(&self) -> Duration {
+        self.waited
     }
 
     /// Takes what is in the buffer, which should be about a [`CHUNK`]. `false` if nobody wants more of it.
@@ -71,8 +91,11 @@ impl Outlet {
                 // A client that is gone needs no answer.
                 let _ = first.send(Ok((Body::from(bytes), self.wish)));
             }
+            (Ok(_), None) if self.is_lost => self.cut(),
             (Ok(bytes), None) => {
-                self.send(bytes);
+                if !self.send(bytes) {
+                    self.cut();
+                }
             }
             (Err(e), first) => {
                 self.first = first;
@@ -102,6 +125,45 @@ impl Outlet {
             }
             self.more = Some(sender);
         }
-        self.more.as_ref().is_some_and(|more| more.send(&self.handle, piece.into(), PATIENCE))
+        let begun = Instant::now();
+        let sent = !self.is_lost
+            && self.more.as_ref().is_some_and(|more| more.send(&self.handle, piece.into(), self.patience));
+        self.waited += begun.elapsed();
+        self.is_lost |= !sent;
+        sent
+    }
+
+    /// The client sees a broken answer and asks again. Without this it would see the end of a list that lacks a piece in
+    /// the middle, and take its last sequence for where it is.
+    fn cut(&self) {
+        if let Some(more) = &self.more {
+            more.fail(&self.handle, CUT);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    #[tokio::test]
+    async fn a_client_that_was_away_for_too_long_gets_no_list_that_lacks_its_middle() {
+        let (first, answer) = oneshot::channel();
+        let mut outlet = Outlet { patience: Duration::from_millis(20), ..Outlet::new(None, first) };
+        let writing = std::thread::spawn(move || {
+            let wanted: Vec<bool> =
+                (0..6).map(|n| outlet.take(&mut vec![b'0' + n; CHUNK]).expect("takes")).collect();
+            (wanted, outlet)
+        });
+        let (body, _) = answer.await.expect("an answer").expect("a body");
+        // Asleep until a piece was lost; then it reads on.
+        let joined = tokio::task::spawn_blocking(|| writing.join().expect("thread"));
+        let (wanted, outlet) = joined.await.expect("joined");
+        assert_eq!(wanted, [true, true, false, false, false, false], "two pieces wait, the third was lost");
+        assert!(outlet.waited() >= Duration::from_millis(20));
+        let ending = tokio::task::spawn_blocking(|| outlet.end(b"the end".to_vec()));
+        assert!(body.collect().await.is_err(), "cut, not ended");
+        ending.await.expect("joined");
     }
 }

@@ -8,10 +8,14 @@ use crate::http::outlet::{CHUNK, Outlet};
 use crate::log::{LogError, RawEvent};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
+use std::time::Duration;
 use td_engine::id::Seq;
 
 /// A page ends behind the event that passes this size.
 const PAGE_BYTES: usize = 8 * 1024 * 1024;
+/// A page ends behind the event at which its client has kept it waiting for so long. It goes on with the next one; the
+/// log's reader is for somebody else meanwhile.
+const WAITING: Duration = Duration::from_secs(20);
 
 /// What most events have room in.
 const ROOM: usize = 4 * 1024;
@@ -60,7 +64,8 @@ impl Page {
     }
 
     fn put(&mut self, event: &RawEvent<'_>) -> io::Result<ControlFlow<()>> {
-        if self.count == self.limit || self.written >= PAGE_BYTES {
+        let is_long = self.written >= PAGE_BYTES || self.outlet.waited() >= WAITING;
+        if self.count == self.limit || is_long {
             self.has_more = true;
             return Ok(ControlFlow::Break(()));
         }

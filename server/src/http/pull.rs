@@ -65,6 +65,7 @@ pub async fn pull(
         let body = with_type(StatusCode::OK, JSON, page::empty(OPENING, query.after));
         return Ok(with_head(with_encoding(body, None), head));
     }
+    let turn = app.turns.take(&caller.0).await?;
     let (first, page) = oneshot::channel();
     let outlet = Outlet::new(accept::encoding(&headers), first);
     blocking(move || {
@@ -73,6 +74,7 @@ pub async fn pull(
         if let Some(client) = client.filter(|_| last > Seq(0)) {
             app.control.saw_cursor(project.as_str(), &client, last.min(open.log.head().seq));
         }
+        drop(turn);
         tracing::debug!(last = last.0, "pulled");
     });
     let (body, packed) = page.await.map_err(|e| ApiError::internal("failed to query events", e))??;
