@@ -16,8 +16,12 @@ impl Payload {
     /// Accepts any one JSON value; drops insignificant white space and keeps everything else (number spelling, key
     /// order, repeated keys, escapes) as it was.
     pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
-        let raw: &RawValue = serde_json::from_str(text)?;
-        Ok(Self(compact(raw.get())))
+        Ok(Self::of(serde_json::from_str(text)?))
+    }
+
+    /// The same of a value that was found to be JSON already.
+    pub fn of(value: &RawValue) -> Self {
+        Self(compact(value.get()))
     }
 
     /// A payload that this program composed.
@@ -71,8 +75,7 @@ impl Serialize for Payload {
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(from)?;
-        Ok(Self(compact(raw.get())))
+        Ok(Self::of(&Box::<RawValue>::deserialize(from)?))
     }
 }
 
@@ -95,7 +98,30 @@ pub fn short_digest(text: &str, bytes: usize) -> String {
     Sha256::digest(text.as_bytes()).iter().take(bytes).map(|b| format!("{b:02x}")).collect()
 }
 
+/// Nearly every client sends it compact already: one look, one copy.
+fn is_compact(json: &str) -> bool {
+    let mut rest = json.as_bytes();
+    while let Some(at) = rest.iter().position(|b| matches!(b, b' ' | b'\n' | b'\r' | b'\t' | b'"')) {
+        if rest[at] != b'"' {
+            return false;
+        }
+        rest = &rest[at + 1..];
+        while let Some(at) = rest.iter().position(|b| matches!(b, b'"' | b'\\')) {
+            let is_end = rest[at] == b'"';
+            // The escaped byte is passed over with its backslash.
+            rest = rest.get(at + if is_end { 1 } else { 2 }..).unwrap_or_default();
+            if is_end {
+                break;
+            }
+        }
+    }
+    true
+}
+
 fn compact(json: &str) -> Box<str> {
+    if is_compact(json) {
+        return json.into();
+    }
     let mut out = String::with_capacity(json.len());
     let (mut in_string, mut escaped) = (false, false);
     for c in json.chars() {
@@ -125,6 +151,13 @@ mod tests {
             Payload::parse("{ \"b\" : 1.10 , \"a\":\"x y\\\" \", \"b\":9007199254740993 }").expect("json");
         assert_eq!(p.as_str(), r#"{"b":1.10,"a":"x y\" ","b":9007199254740993}"#);
         assert_eq!(p.canonical(), r#"{"a":"x y\" ","b":9007199254740993}"#);
+        for (given, kept) in [
+            (r#"{"a":"x \\","b":"\" y"}"#, r#"{"a":"x \\","b":"\" y"}"#),
+            (r#"{"a":"x \\" ,"b":"\" y"}"#, r#"{"a":"x \\","b":"\" y"}"#),
+            ("[\"\\u0020\\\\\"]\n", "[\"\\u0020\\\\\"]"),
+        ] {
+            assert_eq!(Payload::parse(given).expect("json").as_str(), kept);
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod maintenance;
 pub mod metrics;
 pub mod openapi;
 pub mod packing;
+pub mod redact;
 pub mod resolve;
 pub mod secret;
 pub mod server;

@@ -49,7 +49,9 @@ pub fn bytes<const N: usize>() -> Result<[u8; N], NoRandom> {
 
 /// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    // Every request has two of these, its id and the hash of its key.
+    let digit = |n: u8| char::from(if n < 10 { b'0' + n } else { b'a' + (n - 10) });
+    bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect()
 }
 
 /// `prefix` and 16 random hex digits (server-protocol 2.1).

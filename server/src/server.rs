@@ -20,6 +20,7 @@ use crate::log::{Clock, Counts, Logs, Options, Projects, ProjectsOptions};
 use crate::mail::{MailError, Post};
 use crate::maintenance::Gate;
 use crate::metrics::Metrics;
+use crate::redact;
 use crate::tls::{Tls, TlsError};
 use std::future::Future;
 use std::io;
@@ -139,6 +140,7 @@ impl Server {
         let log_counters = Arc::clone(&log.counters);
         let options = ProjectsOptions { dir: config.projects.clone(), most_open: MOST_OPEN, log };
         let logs: Arc<dyn Logs> = Arc::new(Projects::new(options).map_err(projects_error)?);
+        redact::resume(&*logs, &config.projects, &clock).map_err(projects_error)?;
         let listeners = Listeners::take(&config)?;
         let tls = config.tls.as_ref().map(|tls| Tls::start(tls, &dir, listeners.answers_http()));
         let tls = tls.transpose()?.map(Arc::new);

@@ -3,6 +3,7 @@
 mod support;
 
 use rusqlite::Connection;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use support::deployment::{
     BUSY, Deployment, GARDEN, GONE, REST_ONLY, facts, lines_digest, prepare, reverse, tree,
@@ -295,6 +296,19 @@ fn projects_that_lie_elsewhere_are_read_from_there() {
 }
 
 #[test]
+fn a_source_may_have_any_name_and_a_target_any_that_a_setting_can_hold() {
+    let go = Deployment::new();
+    let odd = |name: &[u8]| go.0.path().join(std::ffi::OsStr::from_bytes(name));
+    let (source, into) = (odd(b"a 'go' %?#\n\xff dir"), odd(b"file: %?#='x'"));
+    std::fs::rename(go.go(), &source).expect("move");
+    let done = prepare(support::deployment::options(&source, &into)).run(&mut |_| {}).expect("taken over");
+    assert_eq!(done.projects.len(), 4);
+    assert!(into.join(REPORT).exists() && serde_json::to_value(&done).is_ok());
+    let refused = prepare(support::deployment::options(&source, &odd(b"\xff")));
+    assert_eq!(refused.plan().refusals[0].code, "into_no_text");
+}
+
+#[test]
 fn what_a_running_server_of_ours_holds_is_not_given_back_until_it_stops() {
     let go = Deployment::new();
     go.take().expect("taken over");
@@ -309,6 +323,9 @@ fn what_a_running_server_of_ours_holds_is_not_given_back_until_it_stops() {
     assert!(matches!(taking.run(&mut |_| {}), Err(ImportError::DataDir(_))));
     drop(held);
     assert!(!back.exists());
+    std::fs::remove_file(go.data().join(format!("projects/{GARDEN}/events.db"))).expect("remove");
+    let codes: Vec<_> = prepare(reverse(&go.data(), &back)).plan().refusals.iter().map(|r| r.code).collect();
+    assert_eq!(codes, ["log_missing"]);
     let not_ours = prepare(reverse(&go.go(), &back));
     assert_eq!(not_ours.plan().refusals[0].code, "not_ours");
     assert!(go.data().join(REPORT).exists());

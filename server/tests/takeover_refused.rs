@@ -15,6 +15,11 @@ fn sql(path: &Path, text: &str) {
     Connection::open(path).expect("open").execute_batch(text).expect(text);
 }
 
+fn grow(path: &Path) {
+    let file = std::fs::OpenOptions::new().write(true).open(path).expect("open");
+    file.set_len(1 << 40).expect("a hole");
+}
+
 #[test]
 fn what_is_no_deployment_of_the_reference_is_refused_by_name_and_left_alone() {
     let log = |go: &Deployment| go.file(GONE, "events.db");
@@ -37,6 +42,11 @@ fn what_is_no_deployment_of_the_reference_is_refused_by_name_and_left_alone() {
             std::fs::rename(go.go().join("projects"), &real).expect("move");
             symlink(&real, go.go().join("projects")).expect("link");
         }),
+        ("link_in_source", &|go| {
+            let (db, real) = (go.go().join("server.db"), go.0.path().join("real.db"));
+            std::fs::rename(&db, &real).expect("move");
+            symlink(&real, &db).expect("link");
+        }),
         ("unreadable", &|go| {
             std::fs::remove_file(log(go)).expect("remove");
             let made = Command::new("mkfifo").arg(log(go)).status().expect("mkfifo");
@@ -55,6 +65,14 @@ fn what_is_no_deployment_of_the_reference_is_refused_by_name_and_left_alone() {
         ("damaged", &|go| sql(&log(go), "UPDATE events SET server_seq = -1")),
         ("damaged", &|go| sql(&log(go), "UPDATE events SET device_id = ''")),
         ("damaged", &|go| sql(&log(go), &format!("UPDATE sqlite_sequence SET seq = {}", i64::MAX))),
+        // Longer than anything a push could carry: refused before it is in memory.
+        ("damaged", &|go| sql(&log(go), "UPDATE events SET payload = zeroblob(60000000)")),
+        // A terabyte that is not there, alone and with a write-ahead log that asks for a private copy.
+        ("no_room", &|go| grow(&log(go))),
+        ("no_room", &|go| {
+            std::fs::write(go.file(GONE, "events.db-wal"), "x".repeat(5000)).expect("write");
+            grow(&log(go));
+        }),
         ("damaged", &|go| {
             let mut bytes = std::fs::read(go.file(BUSY, "events.db")).expect("read");
             bytes[3 * 4096..3 * 4096 + 64].fill(0xff);

@@ -79,6 +79,9 @@ fn a_push_over_https_is_served_and_answers_pin_browsers_to_it() {
     let plain = secured.server.ask(&Ask::get("/readyz"));
     assert_eq!((plain.status, plain.header("strict-transport-security")), (200, None));
     assert_eq!(secured.doctor("tls.certificate")["state"], "ok");
+    let metrics = secured.server.ask(&Ask::get("/metrics")).text();
+    let days = metrics.lines().find_map(|l| l.strip_prefix("td_sync_certificate_days ")).expect("its days");
+    assert!((58.0..=60.0).contains(&days.parse().expect("a number")), "{days}");
 }
 
 #[test]

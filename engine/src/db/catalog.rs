@@ -148,7 +148,8 @@ impl Catalog {
         self.tables.iter().filter(|t| t.synced)
     }
 
-    pub(crate) fn table(&self, name: &str) -> Option<&Table> {
+    /// One of the tables.
+    pub fn table(&self, name: &str) -> Option<&Table> {
         self.tables.iter().find(|t| t.name == name)
     }
 }

@@ -216,9 +216,10 @@ fn configure(conn: &Connection, purpose: Purpose) -> rusqlite::Result<()> {
     conn.pragma_update(None, "synchronous", synchronous)?;
     if purpose == Purpose::LiveView {
         // A checkpoint syncs the file, and the default of 4 MiB made one every few hundred events under load: 64 MiB, as
-        // in the log. Pages that many events touch stay in memory meanwhile.
+        // in the log. The pages that one transaction of thousands of events touches have room in memory, or they are
+        // written, read back and written again; the server gives them back when it has caught up.
         conn.pragma_update(None, "wal_autocheckpoint", 16384)?;
-        conn.pragma_update(None, "cache_size", -8192)?;
+        conn.pragma_update(None, "cache_size", -32768)?;
     }
     conn.pragma_update(None, "foreign_keys", true)
 }

@@ -4,7 +4,7 @@
 //! links are listed too, for after a loss nobody asks which kind of secret it was.
 
 use super::office::Office;
-use super::{AdminError, Reply};
+use super::{AdminError, Reply, one_line};
 use crate::control::logins::{LoginEvent, Metadata};
 use crate::control::tokens::Kind;
 use crate::control::{Control, ControlError, Key, User};
@@ -51,7 +51,8 @@ impl Device {
         let used = self.last_used_at.map_or("never used".into(), |t| format!("used {}", t.rfc3339s_utc()));
         let is_over = self.expires_at.is_some_and(|t| t.unix_nanos() < now.unix_nanos());
         let over = if is_over { "  (expired)" } else { "" };
-        let (id, kind, prefix, name, email) = (&self.id, self.kind, &self.prefix, &self.name, &self.email);
+        let (id, kind, prefix, email) = (&self.id, self.kind, &self.prefix, &self.email);
+        let name = one_line(&self.name);
         format!("{id}  {kind:<7}  {prefix}…  {name:<16}  {email}  {used}{over}")
     }
 }

@@ -14,6 +14,7 @@ mod office;
 mod projects;
 mod quarantine;
 mod reach;
+mod redact;
 mod socket;
 mod tls;
 mod users;
@@ -115,6 +116,13 @@ pub enum Request {
         /// Id, slug or name.
         project: String,
     },
+    /// Takes a text out of a project.
+    Redact {
+        /// Id, slug or name.
+        project: String,
+        /// What must go. Never logged.
+        text: String,
+    },
     /// Makes an enrolment link.
     EnrollCreate {
         /// For whom; the oldest admin if not said.
@@ -184,6 +192,13 @@ pub enum Turn {
     Off,
     /// Say which.
     Status,
+}
+
+/// A name or an id that somebody else chose, for a line of an operator's terminal: no control characters, which could
+/// move its cursor or fill its clipboard, and none that turn the direction of writing.
+fn one_line(text: &str) -> String {
+    let is_bad = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if is_bad(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// An answer for people and for programs.

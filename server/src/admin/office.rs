@@ -1,6 +1,6 @@
 //! Answers requests over an open control store.
 
-use super::{AdminError, Reply, Request, Turn, backup, logins, quarantine};
+use super::{AdminError, Reply, Request, Turn, backup, logins, one_line, quarantine};
 use crate::auth::{Role, Scopes};
 use crate::clock::later;
 use crate::config::Config;
@@ -96,6 +96,7 @@ impl Office {
             Request::ProjectsDelete { project } => self.delete_project(project),
             Request::ProjectsUndelete { project, owner } => self.undelete_project(project, owner.as_deref()),
             Request::ProjectsPurge { project } => self.purge_project(project),
+            Request::Redact { project, text } => self.redact(project, text),
             Request::EnrollCreate { email, project, role, ttl_seconds } => {
                 self.enroll(email.as_deref(), project.as_deref(), role.as_deref(), *ttl_seconds)
             }
@@ -191,7 +192,7 @@ impl Office {
         let mut text = String::new();
         for k in &keys {
             let used = k.last_used_at.map_or("never used".into(), |t| format!("used {}", t.rfc3339s_utc()));
-            let _ = writeln!(text, "{}  {}…  {:<16}  {}  {used}", k.id, k.prefix, k.name, k.email);
+            let _ = writeln!(text, "{}  {}…  {:<16}  {}  {used}", k.id, k.prefix, one_line(&k.name), k.email);
         }
         Ok(Reply { text, json: json!(keys) })
     }

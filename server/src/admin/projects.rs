@@ -1,7 +1,7 @@
 //! Projects: which there are, and how one ends.
 
 use super::office::{Answer, Office};
-use super::{AdminError, Reply};
+use super::{AdminError, Reply, one_line};
 use crate::clock::later;
 use crate::control::{Audit, Change, Undeleted};
 use crate::ending::{Ending, EndingError, Return};
@@ -32,7 +32,7 @@ impl Office {
         for p in &projects {
             let until = p.deleted_at.map(|at| later(at, self.config().operating.grace).rfc3339s_utc());
             let gone = until.as_ref().map(|t| format!("  (deleted; its files go {t})")).unwrap_or_default();
-            let _ = writeln!(text, "{}  {:<24}  {}{gone}", p.id, p.slug, p.name);
+            let _ = writeln!(text, "{}  {:<24}  {}{gone}", p.id, p.slug, one_line(&p.name));
             let mut shown = json!(p);
             if deleted {
                 shown["files_go_at"] = until.into();
@@ -60,7 +60,9 @@ impl Office {
         let until = later(now, self.config().operating.grace).rfc3339s_utc();
         let text = format!(
             "deleted project {} ({}); its files go {until}\nuntil then: td-sync admin projects undelete {}\n",
-            project.name, project.id, project.id
+            one_line(&project.name),
+            project.id,
+            project.id
         );
         Ok(Reply { text, json: json!({"id": project.id, "deleted": true, "files_go_at": until}) })
     }
@@ -73,17 +75,18 @@ impl Office {
         self.control().flush()?;
         match back {
             Return::Said(Undeleted::Done(project)) => {
-                let text = format!("project {} ({}) is back\n", project.name, project.id);
+                let text = format!("project {} ({}) is back\n", one_line(&project.name), project.id);
                 Ok(Reply { text, json: json!({"id": project.id, "deleted": false}) })
             }
             Return::Said(Undeleted::Ownerless) => {
-                let message = format!("nobody would own {} ({})", project.name, project.id);
+                let message = format!("nobody would own {} ({})", one_line(&project.name), project.id);
                 let command = format!("td-sync admin projects undelete {} --owner ADDRESS", project.id);
                 Err(AdminError::new("no_owner", message).remedy(command))
             }
             Return::Said(Undeleted::Unknown | Undeleted::Alive) => Err(gone(given)),
             Return::FilesGone => {
-                let message = format!("the files of {} ({}) are gone already", project.name, project.id);
+                let message =
+                    format!("the files of {} ({}) are gone already", one_line(&project.name), project.id);
                 Err(AdminError::new("files_gone", message)
                     .remedy("look for it in a copy: td-sync backup check DIR"))
             }
@@ -101,7 +104,8 @@ impl Office {
         self.control().flush()?;
         let text = format!(
             "project {} ({}) is gone for good; copies of it in backups stay\n",
-            project.name, project.id
+            one_line(&project.name),
+            project.id
         );
         Ok(Reply { text, json: json!({"id": project.id, "purged": true}) })
     }

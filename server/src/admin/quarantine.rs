@@ -5,7 +5,7 @@
 //! the same events are recorded again, and the answer says so.
 
 use super::office::{Alone, Office};
-use super::{AdminError, Reply};
+use super::{AdminError, Reply, one_line};
 use crate::clock;
 use crate::control::Project;
 use crate::live::{LiveError, LiveView, OpenProject};
@@ -45,8 +45,8 @@ pub(super) fn list(office: &Office, project: &Project, after: Seq, limit: usize)
     let mut text = String::new();
     for e in &shown {
         let SkippedEvent { seq, device, action, entity_type, entity_id, reason, error } = e;
-        let _ =
-            writeln!(text, "{seq}  {reason:<15}  {action} {entity_type}/{entity_id} by {device}: {error}");
+        let line = format!("{seq}  {reason:<15}  {action} {entity_type}/{entity_id} by {device}: {error}");
+        let _ = writeln!(text, "{}", one_line(&line));
     }
     let next = shown.last().filter(|_| more).map(|e| e.seq);
     match next {
@@ -106,7 +106,7 @@ fn recorded(db: &ProjectDb) -> Result<Recorded, LiveError> {
 }
 
 /// Looks at the live view once it has what the log has.
-fn look<T: Send + 'static>(
+pub(super) fn look<T: Send + 'static>(
     office: &Office,
     project: &Project,
     look: impl FnOnce(&ProjectDb) -> Result<T, LiveError> + Send + 'static,

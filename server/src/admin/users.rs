@@ -1,7 +1,7 @@
 //! Accounts: who there is, and how one ends.
 
 use super::office::{Answer, Office};
-use super::{AdminError, Reply};
+use super::{AdminError, Reply, one_line};
 use crate::control::{Audit, Project, User, UserDeleted};
 use serde_json::json;
 use std::fmt::Write;
@@ -53,7 +53,9 @@ impl Office {
             let _ = writeln!(
                 text,
                 "deleted project {} ({}); until its files go: td-sync admin projects undelete {} --owner ADDRESS",
-                p.name, p.id, p.id
+                one_line(&p.name),
+                p.id,
+                p.id
             );
         }
         let ids: Vec<&String> = projects.iter().map(|p| &p.id).collect();
@@ -74,5 +76,5 @@ fn unknown(given: &str) -> AdminError {
 }
 
 fn names(projects: &[Project]) -> String {
-    projects.iter().map(|p| format!("{} ({})", p.name, p.id)).collect::<Vec<_>>().join(", ")
+    projects.iter().map(|p| format!("{} ({})", one_line(&p.name), p.id)).collect::<Vec<_>>().join(", ")
 }

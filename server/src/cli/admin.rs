@@ -1,11 +1,15 @@
 //! `td-sync admin …`: flags into requests.
 
-use super::{Failure, Output};
+use super::{Failure, Output, complain};
 use clap::{Args, Subcommand, ValueEnum};
+use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 use td_server::admin::{Request, Turn, ask};
 use td_server::config::{Config, parse_duration};
+
+/// Longest text that `redact` takes: a key file is shorter.
+const LONGEST_TEXT: u64 = 16 * 1024;
 
 #[derive(Args)]
 pub(super) struct Admin {
@@ -97,6 +101,15 @@ enum AdminVerb {
     Quarantine {
         #[command(subcommand)]
         verb: QuarantineVerb,
+    },
+    /// Take a leaked secret out of a project: log, live view and snapshots
+    ///
+    /// The text comes through standard input, so that no shell keeps it: `td-sync admin redact --project P < FILE`.
+    /// Sequences stay, devices are told of the rows that had it, and nothing here shows the text again.
+    Redact {
+        /// Id, slug or name
+        #[arg(long)]
+        project: String,
     },
     /// Hold writes while reads go on
     Maintenance {
@@ -271,7 +284,7 @@ impl Admin {
     /// Asks and shows.
     pub(super) fn run(self) -> Result<Output, Failure> {
         let config = config(self.db)?;
-        let reply = ask(&config, &request(self.verb))?;
+        let reply = ask(&config, &request(self.verb)?)?;
         Ok(Output { text: reply.text, json: reply.json })
     }
 }
@@ -287,8 +300,9 @@ fn config(db: Option<PathBuf>) -> Result<Config, Failure> {
     Ok(Config::from_pairs(others.chain([("SYNC_SERVER_DB_PATH".to_string(), given)]))?)
 }
 
-fn request(verb: AdminVerb) -> Request {
-    match verb {
+fn request(verb: AdminVerb) -> Result<Request, Failure> {
+    Ok(match verb {
+        AdminVerb::Redact { project } => Request::Redact { project, text: from_standard_input()? },
         AdminVerb::CreateUser { email } => Request::CreateUser { email },
         AdminVerb::Grant { email } => Request::Grant { email },
         AdminVerb::Revoke { email } => Request::Revoke { email },
@@ -337,5 +351,22 @@ fn request(verb: AdminVerb) -> Request {
                 Switch::Status => Turn::Status,
             },
         },
+    })
+}
+
+/// All of standard input but its last line break.
+fn from_standard_input() -> Result<String, Failure> {
+    let mut text = String::new();
+    if std::io::stdin().is_terminal() {
+        complain("type the text that must go, then Enter and Ctrl-D:\n");
     }
+    std::io::stdin().lock().take(LONGEST_TEXT + 1).read_to_string(&mut text).map_err(anyhow::Error::from)?;
+    let bare = text.strip_suffix('\n').unwrap_or(&text);
+    let bare = bare.strip_suffix('\r').unwrap_or(bare);
+    if text.len() as u64 > LONGEST_TEXT {
+        return Err(
+            anyhow::anyhow!("the text is longer than {LONGEST_TEXT} bytes; a part of it will do").into()
+        );
+    }
+    Ok(bare.to_string())
 }

@@ -10,7 +10,7 @@ use crate::http::outlet::Outlet;
 use crate::http::page::Page;
 use crate::http::query::Query;
 use crate::http::{App, accept};
-use crate::log::HistoryQuery;
+use crate::log::{HistoryQuery, RawEvent};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -50,7 +50,8 @@ pub async fn history(
         );
         let page = Page::new(&opening, after, limit, outlet);
         page.write(|limit, each| {
-            open.log.history(&HistoryQuery { entity_type, entity_id: entity, after, limit }, each)
+            let query = HistoryQuery { entity_type, entity_id: entity, after, limit };
+            open.log.history(&query, &mut |event| each(&RawEvent::from(&event)))
         });
     });
     let (body, packed) = page.await.map_err(|e| ApiError::internal("failed to query events", e))??;

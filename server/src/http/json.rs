@@ -4,8 +4,11 @@
 //! wins; `null` is absent; integers are integer literals in 64 bits. Everything else is one refusal.
 //! Danger: a friendlier parser (serde's derive) accepts and refuses other bodies than stock clients were tested with.
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::fmt;
 
 /// The body is not what the route can read; always the same answer.
@@ -16,12 +19,8 @@ pub struct Invalid;
 /// one such payload would end their syncing for good.
 const DEEPEST: usize = 10_000;
 
-/// The first JSON value of a body.
-pub fn first_value(body: &str) -> Result<&RawValue, Invalid> {
-    let mut values = serde_json::Deserializer::from_str(body).into_iter::<&RawValue>();
-    let value = values.next().and_then(Result::ok).ok_or(Invalid)?;
-    if is_too_deep(value.get()) { Err(Invalid) } else { Ok(value) }
-}
+/// Most members of an object that is taken apart. Payloads are not.
+const MOST_MEMBERS: usize = 10_000;
 
 /// Of well-formed JSON.
 fn is_too_deep(json: &str) -> bool {
@@ -46,7 +45,7 @@ fn is_too_deep(json: &str) -> bool {
 
 /// An object's members in order. `null` reads as an object without members.
 #[derive(Debug)]
-pub struct Fields<'a>(Vec<(String, &'a RawValue)>);
+pub struct Fields<'a>(Vec<(Name<'a>, &'a RawValue)>);
 
 impl<'a> Fields<'a> {
     /// Of an object or `null`.
@@ -59,11 +58,16 @@ impl<'a> Fields<'a> {
 
     /// Of the first value of a body.
     pub fn of_body(body: &'a str) -> Result<Self, Invalid> {
-        Self::of(first_value(body)?)
+        let mut values = serde_json::Deserializer::from_str(body).into_iter::<Option<Self>>();
+        let first = values.next().and_then(Result::ok).ok_or(Invalid)?;
+        if is_too_deep(&body[..values.byte_offset()]) {
+            return Err(Invalid);
+        }
+        Ok(first.unwrap_or(Self(Vec::new())))
     }
 
     fn all(&self, name: &str) -> impl Iterator<Item = &'a RawValue> {
-        self.0.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
+        self.0.iter().filter(move |(key, _)| key.0.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
     }
 
     fn last<T>(
@@ -78,12 +82,17 @@ impl<'a> Fields<'a> {
 
     /// A text.
     pub fn text(&self, name: &str) -> Result<Option<String>, Invalid> {
-        self.last(name, text)
+        Ok(self.last(name, text)?.map(Cow::into_owned))
     }
 
     /// A text, or the empty one.
     pub fn text_or_empty(&self, name: &str) -> Result<String, Invalid> {
         Ok(self.text(name)?.unwrap_or_default())
+    }
+
+    /// The same, where it is only looked at.
+    pub fn borrowed_or_empty(&self, name: &str) -> Result<Cow<'a, str>, Invalid> {
+        Ok(self.last(name, text)?.unwrap_or_default())
     }
 
     /// A 64-bit integer literal, or 0.
@@ -103,6 +112,21 @@ impl<'a> Fields<'a> {
         Ok(self.last(name, read)?.unwrap_or_default())
     }
 
+    /// The elements of an array and their number. Only the first `most` are read: whoever sends more is told how many
+    /// they were, and could otherwise make millions of us hold.
+    pub fn first_elements<T>(
+        &self,
+        name: &str,
+        most: usize,
+        read: impl Fn(&'a RawValue) -> Result<T, Invalid>,
+    ) -> Result<(Vec<T>, usize), Invalid> {
+        let elements = |value: &'a RawValue| {
+            let mut from = serde_json::Deserializer::from_str(value.get());
+            Elements { most, read: &read }.deserialize(&mut from).map_err(|_| Invalid)
+        };
+        Ok(self.last(name, elements)?.unwrap_or_default())
+    }
+
     /// Any value as it stands, `null` included.
     pub fn raw(&self, name: &str) -> Option<&'a RawValue> {
         self.all(name).last()
@@ -113,7 +137,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Members;
         impl<'de> Visitor<'de> for Members {
-            type Value = Vec<(String, &'de RawValue)>;
+            type Value = Vec<(Name<'de>, &'de RawValue)>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -122,6 +146,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
                 while let Some(member) = map.next_entry()? {
+                    if members.len() == MOST_MEMBERS {
+                        return Err(A::Error::custom("more members than any request has"));
+                    }
                     members.push(member);
                 }
                 Ok(members)
@@ -131,16 +158,83 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
     }
 }
 
+/// Reads an array element by element.
+struct Elements<F> {
+    most: usize,
+    read: F,
+}
+
+impl<'de, T, F: Fn(&'de RawValue) -> Result<T, Invalid>> DeserializeSeed<'de> for Elements<F> {
+    type Value = (Vec<T>, usize);
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_seq(self)
+    }
+}
+
+impl<'de, T, F: Fn(&'de RawValue) -> Result<T, Invalid>> Visitor<'de> for Elements<F> {
+    type Value = (Vec<T>, usize);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut kept = Vec::new();
+        while kept.len() < self.most {
+            let Some(raw) = list.next_element()? else {
+                let count = kept.len();
+                return Ok((kept, count));
+            };
+            kept.push((self.read)(raw).map_err(|_| A::Error::custom("not what it should be"))?);
+        }
+        let mut count = kept.len();
+        while list.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok((kept, count))
+    }
+}
+
+/// A member's name, borrowed from the body unless it is spelt with escapes.
+#[derive(Debug)]
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Cow<'de, str>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+                Ok(Cow::Borrowed(name))
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+                Ok(Cow::Owned(name.into()))
+            }
+        }
+        from.deserialize_str(Text).map(Name)
+    }
+}
+
 fn is_null(value: &RawValue) -> bool {
     value.get() == "null"
 }
 
-fn text(value: &RawValue) -> Result<String, Invalid> {
+fn text(value: &RawValue) -> Result<Cow<'_, str>, Invalid> {
     let json = value.get();
-    if !json.starts_with('"') {
-        return Err(Invalid);
+    let inside = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).ok_or(Invalid)?;
+    if !inside.contains('\\') {
+        // It was looked through when the value was found.
+        return Ok(Cow::Borrowed(inside));
     }
-    serde_json::from_str(json).or_else(|_| serde_json::from_str(&mend_surrogates(json))).map_err(|_| Invalid)
+    let text = serde_json::from_str(json).or_else(|_| serde_json::from_str(&mend_surrogates(json)));
+    text.map(Cow::Owned).map_err(|_| Invalid)
 }
 
 /// Half a surrogate pair reads as U+FFFD, as Go has it; serde refuses it.
@@ -201,8 +295,15 @@ mod tests {
         let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
         assert!(fields(&nested(DEEPEST - 1)).is_ok());
         assert!(fields(&nested(DEEPEST)).is_err());
-        let flat = format!("[{}]", vec![r#"{"a":"\\\"[[{"}"#; DEEPEST].join(","));
-        assert!(first_value(&flat).is_ok(), "brackets side by side and in texts do not count");
+        let flat = format!("{{\"a\":[{}]}}", vec![r#"{"a":"\\\"[[{"}"#; DEEPEST].join(","));
+        assert!(fields(&flat).is_ok(), "brackets side by side and in texts do not count");
+    }
+
+    #[test]
+    fn an_object_of_millions_is_not_held() {
+        let members = |n: usize| format!("{{{}}}", vec![r#""k":1"#; n].join(","));
+        assert!(fields(&members(MOST_MEMBERS)).is_ok());
+        assert!(fields(&members(MOST_MEMBERS + 1)).is_err());
     }
 
     #[test]
@@ -223,6 +324,22 @@ mod tests {
         }
         assert_eq!(fields(r#"{"n":-9223372036854775808}"#).expect("object").int_or_zero("n"), Ok(i64::MIN));
         assert!(fields(r#"{"l":{}}"#).expect("object").list_or_empty("l").is_err());
+    }
+
+    #[test]
+    fn a_long_list_is_counted_and_read_up_to_where_it_may_go() {
+        let read = |body: &str| {
+            let number = |raw: &RawValue| raw.get().parse::<i64>().map_err(|_| Invalid);
+            fields(body).expect("object").first_elements("l", 2, number)
+        };
+        assert_eq!(read("{}"), Ok((vec![], 0)));
+        assert_eq!(read(r#"{"l":null}"#), Ok((vec![], 0)));
+        assert_eq!(read(r#"{"l":[7]}"#), Ok((vec![7], 1)));
+        assert_eq!(read(r#"{"l":[1],"L":[7,8]}"#), Ok((vec![7, 8], 2)));
+        assert_eq!(read(r#"{"l":[7,8,"x",[],9]}"#), Ok((vec![7, 8], 5)));
+        for bad in [r#"{"l":[7,"x"]}"#, r#"{"l":{}}"#, r#"{"l":7}"#, r#"{"l":[null]}"#] {
+            assert_eq!(read(bad), Err(Invalid), "{bad}");
+        }
     }
 
     #[test]

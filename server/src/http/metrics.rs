@@ -105,6 +105,10 @@ fn machine(app: &App, page: &mut Page) {
     if let Ok(free) = crate::disk::free_bytes(app.dir.path()) {
         page.one("td_sync_free_bytes", "gauge", "Room on the data directory's disk.", free);
     }
+    if let Some(days) = app.tls.as_ref().and_then(|tls| tls.days_left()) {
+        const DAYS: &str = "td_sync_certificate_days";
+        page.one(DAYS, "gauge", "Days until the certificate in service ends; below 0 once it has.", days);
+    }
     if let Some(bytes) = resident_bytes() {
         page.one("process_resident_memory_bytes", "gauge", "Memory of this process.", bytes);
     }

@@ -5,14 +5,16 @@
 
 use crate::http::error::ApiError;
 use crate::http::outlet::{CHUNK, Outlet};
-use crate::log::LogError;
+use crate::log::{LogError, RawEvent};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use td_engine::event::LogEvent;
 use td_engine::id::Seq;
 
 /// A page ends behind the event that passes this size.
 const PAGE_BYTES: usize = 8 * 1024 * 1024;
+
+/// What most events have room in.
+const ROOM: usize = 4 * 1024;
 
 /// A page that is being written.
 pub struct Page {
@@ -38,10 +40,10 @@ impl Page {
     /// Returns the last sequence, or the one that was asked from.
     pub fn write(
         mut self,
-        read: impl FnOnce(usize, &mut dyn FnMut(LogEvent) -> ControlFlow<()>) -> Result<usize, LogError>,
+        read: impl FnOnce(usize, &mut dyn FnMut(&RawEvent<'_>) -> ControlFlow<()>) -> Result<usize, LogError>,
     ) -> Seq {
         let mut broken = None;
-        let result = read(self.limit + 1, &mut |event| match self.put(&event) {
+        let result = read(self.limit + 1, &mut |event| match self.put(event) {
             Ok(flow) => flow,
             Err(e) => {
                 broken = Some(e);
@@ -57,7 +59,7 @@ impl Page {
         last
     }
 
-    fn put(&mut self, event: &LogEvent) -> io::Result<ControlFlow<()>> {
+    fn put(&mut self, event: &RawEvent<'_>) -> io::Result<ControlFlow<()>> {
         if self.count == self.limit || self.written >= PAGE_BYTES {
             self.has_more = true;
             return Ok(ControlFlow::Break(()));
@@ -66,18 +68,33 @@ impl Page {
             self.buffer.push(b',');
         }
         let before = self.buffer.len();
-        serde_json::to_writer(&mut self.buffer, event)?;
+        event.write(&mut self.buffer);
         self.written += self.buffer.len() - before;
         self.count += 1;
         self.last = event.seq;
-        let is_wanted = self.buffer.len() < CHUNK || self.outlet.take(&mut self.buffer)?;
+        if self.buffer.len() < CHUNK {
+            return Ok(ControlFlow::Continue(()));
+        }
+        let is_wanted = self.outlet.take(&mut self.buffer)?;
+        // At once as large as it will become, or every piece is moved about while it grows.
+        self.buffer.reserve(CHUNK + ROOM);
         Ok(if is_wanted { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     }
 
     fn end(mut self) {
-        let Self { last, has_more, .. } = self;
-        // Writing into a vector does not fail.
-        let _ = writeln!(self.buffer, r#"],"last_server_seq":{last},"has_more":{has_more}}}"#);
+        close(&mut self.buffer, self.last, self.has_more);
         self.outlet.end(self.buffer);
     }
+}
+
+/// The page behind the last event, whole.
+pub fn empty(opening: &str, after: Seq) -> Vec<u8> {
+    let mut page = opening.into();
+    close(&mut page, after, false);
+    page
+}
+
+fn close(page: &mut Vec<u8>, last: Seq, has_more: bool) {
+    // Writing into a vector does not fail.
+    let _ = writeln!(page, r#"],"last_server_seq":{last},"has_more":{has_more}}}"#);
 }

@@ -14,7 +14,7 @@ use crate::http::answer::{JSON, with_encoding, with_head, with_type};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::outlet::Outlet;
-use crate::http::page::Page;
+use crate::http::page::{self, Page};
 use crate::http::query::Query;
 use crate::live::OpenProject;
 use crate::log::ReadQuery;
@@ -28,6 +28,8 @@ use std::time::Duration;
 use td_engine::id::{DeviceId, Seq};
 use tokio::sync::oneshot;
 
+/// What a page begins with.
+const OPENING: &str = r#"{"events":["#;
 const DEFAULT_LIMIT: i64 = 1000;
 const MAX_LIMIT: i64 = 10_000;
 /// Longest an empty answer is held: less than the 30 seconds after which clients give up.
@@ -53,13 +55,22 @@ pub async fn pull(
             return Err(crate::http::caller::not_found());
         }
     }
+    let head = open.log.head().seq;
+    if query.after >= head {
+        // What is answered is at or below the head, so nothing has to be read to see that there is nothing.
+        if let Some(client) = client.filter(|_| query.after > Seq(0)) {
+            // Never beyond the head, here and below: a restore continues above the highest number seen anywhere (law 2).
+            app.control.saw_cursor(project.as_str(), &client, head);
+        }
+        let body = with_type(StatusCode::OK, JSON, page::empty(OPENING, query.after));
+        return Ok(with_head(with_encoding(body, None), head));
+    }
     let (first, page) = oneshot::channel();
-    let (head, outlet) = (open.log.head().seq, Outlet::new(accept::encoding(&headers), first));
+    let outlet = Outlet::new(accept::encoding(&headers), first);
     blocking(move || {
-        let page = Page::new(r#"{"events":["#, query.after, query.limit, outlet);
-        let last = page.write(|limit, each| open.log.read(&ReadQuery { limit, ..query }, each));
+        let page = Page::new(OPENING, query.after, query.limit, outlet);
+        let last = page.write(|limit, each| open.log.read_raw(&ReadQuery { limit, ..query }, each));
         if let Some(client) = client.filter(|_| last > Seq(0)) {
-            // Never beyond the head: a restore continues above the highest number seen anywhere (law 2).
             app.control.saw_cursor(project.as_str(), &client, last.min(open.log.head().seq));
         }
         tracing::debug!(last = last.0, "pulled");

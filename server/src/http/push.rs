@@ -16,7 +16,10 @@ use crate::log::Outcome;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use td_engine::event::{NewEvent, Push};
@@ -29,6 +32,9 @@ use td_engine::time::ClientTime;
 const FULL: Duration = Duration::from_secs(60);
 /// Most events in one push.
 pub const MAX_BATCH: usize = 1000;
+/// Longest device and session id in bytes. They are stored with every event of the push: a thousand small ones under one
+/// name of ten megabytes would be ten gigabytes.
+const LONGEST_ID: usize = 1024;
 
 /// The route.
 pub async fn push(
@@ -133,38 +139,58 @@ fn moved(
 }
 
 /// `acks` is null when nothing was stored and `rejected` absent when nothing was refused, as recorded.
-fn answer(ids: &[ActionId], outcomes: &[Outcome]) -> Value {
-    let (mut acks, mut rejected) = (Vec::new(), Vec::new());
+#[derive(Serialize)]
+struct Answer {
+    accepted: usize,
+    acks: Option<Vec<Ack>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rejected: Vec<Refused>,
+}
+
+#[derive(Serialize)]
+struct Ack {
+    client_action_id: ActionId,
+    server_seq: Seq,
+}
+
+#[derive(Serialize)]
+struct Refused {
+    client_action_id: ActionId,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_seq: Option<Seq>,
+}
+
+fn answer(ids: &[ActionId], outcomes: &[Outcome]) -> Answer {
+    let (mut acks, mut rejected) = (Vec::with_capacity(ids.len()), Vec::new());
     for (id, outcome) in ids.iter().zip(outcomes) {
+        let client_action_id = *id;
         match outcome {
-            Outcome::Accepted { seq, .. } => acks.push(json!({"client_action_id": id, "server_seq": seq})),
-            Outcome::Duplicate { seq: Some(seq) } => {
-                rejected.push(json!({"client_action_id": id, "reason": "duplicate", "server_seq": seq}));
+            Outcome::Accepted { seq, .. } => acks.push(Ack { client_action_id, server_seq: *seq }),
+            Outcome::Duplicate { seq } => {
+                rejected.push(Refused { client_action_id, reason: "duplicate", server_seq: *seq });
             }
-            Outcome::Duplicate { seq: None } => {
-                rejected.push(json!({"client_action_id": id, "reason": "duplicate"}));
+            Outcome::Rejected { reason } => {
+                rejected.push(Refused { client_action_id, reason, server_seq: None });
             }
-            Outcome::Rejected { reason } => rejected.push(json!({"client_action_id": id, "reason": reason})),
         }
     }
-    let mut body = Map::new();
-    body.insert("accepted".into(), acks.len().into());
-    body.insert("acks".into(), if acks.is_empty() { Value::Null } else { acks.into() });
-    if !rejected.is_empty() {
-        body.insert("rejected".into(), rejected.into());
-    }
-    body.into()
+    Answer { accepted: acks.len(), acks: Some(acks).filter(|acks| !acks.is_empty()), rejected }
 }
 
 /// The checks in the order of the protocol: device, session, size, every entity type, then every time.
 fn parse(body: &str, schema: &dyn Schema) -> Result<Push, ApiError> {
     let fields = Fields::of_body(body)?;
     let (device, session) = (fields.text_or_empty("device_id")?, fields.text_or_empty("session_id")?);
-    let raw = fields.list_or_empty("events")?;
-    let given = raw.iter().map(|e| Given::read(e)).collect::<Result<Vec<_>, Invalid>>()?;
+    let (given, count) = fields.first_elements("events", MAX_BATCH, Given::read)?;
     let device = DeviceId::new(device).map_err(|_| ApiError::bad_request("device_id is required"))?;
     let session = SessionId::new(session).map_err(|_| ApiError::bad_request("session_id is required"))?;
-    match given.len() {
+    for (name, id) in [("device_id", device.as_str()), ("session_id", session.as_str())] {
+        if id.len() > LONGEST_ID {
+            return Err(ApiError::bad_request(format!("{name} is longer than {LONGEST_ID} bytes")));
+        }
+    }
+    match count {
         0 => return Err(ApiError::bad_request("events array is empty")),
         n if n > MAX_BATCH => {
             return Err(ApiError::bad_request(format!("batch size {n} exceeds max {MAX_BATCH}")));
@@ -194,26 +220,25 @@ fn parse(body: &str, schema: &dyn Schema) -> Result<Push, ApiError> {
 }
 
 /// An event as it was sent.
-struct Given {
+struct Given<'a> {
     id: i64,
-    action: String,
-    entity_type: String,
+    action: Cow<'a, str>,
+    entity_type: Cow<'a, str>,
     entity_id: String,
     payload: Option<Payload>,
-    time: String,
+    time: Cow<'a, str>,
 }
 
-impl Given {
-    fn read(value: &serde_json::value::RawValue) -> Result<Self, Invalid> {
+impl<'a> Given<'a> {
+    fn read(value: &'a RawValue) -> Result<Self, Invalid> {
         let f = Fields::of(value)?;
-        let payload = f.raw("payload").map(|p| Payload::parse(p.get())).transpose();
         Ok(Self {
             id: f.int_or_zero("client_action_id")?,
-            action: f.text_or_empty("action_type")?,
-            entity_type: f.text_or_empty("entity_type")?,
+            action: f.borrowed_or_empty("action_type")?,
+            entity_type: f.borrowed_or_empty("entity_type")?,
             entity_id: f.text_or_empty("entity_id")?,
-            payload: payload.map_err(|_| Invalid)?,
-            time: f.text_or_empty("client_timestamp")?,
+            payload: f.raw("payload").map(Payload::of),
+            time: f.borrowed_or_empty("client_timestamp")?,
         })
     }
 }

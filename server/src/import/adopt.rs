@@ -3,7 +3,6 @@
 use super::accounts::{self, Found, ProjectRow};
 use super::error::{ImportError, database};
 use super::events::{LogFacts, examine};
-use super::held::Stamps;
 use super::lines::EventLines;
 use super::look::look;
 use super::numbers::{Trace, numbering};
@@ -11,50 +10,9 @@ use super::plan::{Direction, EventCount, Plan, ProjectPlan};
 use super::rest::{self, Foreseen, Pending};
 use super::source::{self, Source, bytes, refuse, refuse_file};
 use super::tree::Folder;
-use super::{Options, Progress, notes};
+use super::{Adopted, Options, Progress, notes};
 use rusqlite::Connection;
-use std::path::PathBuf;
-use td_engine::event::NewEvent;
-use td_engine::id::{ProjectId, SessionId};
-
-/// What the plan does not hold: where to read, and the events that are to be promoted.
-pub(super) struct Adoption {
-    pub server_db: PathBuf,
-    pub projects: Vec<Adopted>,
-}
-
-/// One project of the plan, in its order.
-pub(super) struct Adopted {
-    pub log: Option<PathBuf>,
-    pub pending: Vec<(i64, SessionId, NewEvent)>,
-}
-
-pub(super) fn prepare(
-    options: &Options,
-    progress: &mut Progress<'_>,
-) -> Result<(Plan, Adoption, Stamps), ImportError> {
-    let mut plan = Plan::new(Direction::FromReference, options.source.clone(), options.into.clone());
-    let mut adoption = Adoption { server_db: PathBuf::new(), projects: Vec::new() };
-    let Some(source) = source::open(options, &mut plan)? else {
-        return Ok((plan, adoption, Stamps::take([])));
-    };
-    if let Some(found) = accounts_of(options, &source, &mut plan, progress)? {
-        adoption.server_db = source.tree.server_db.clone().unwrap_or_default();
-        for row in found.projects {
-            progress(&format!("reading {}", row.id));
-            let adopted = project(options, &source, row, &mut plan)?;
-            adoption.projects.extend(adopted);
-        }
-        plan.accounts = Some(found.accounts);
-    }
-    source::stray_folders(&source, options, &mut plan);
-    notes::of_accounts(&mut plan);
-    source::look_at_target(options, &source, &mut plan);
-    if plan.refusals.is_empty() {
-        source.stamps.check()?;
-    }
-    Ok((plan, adoption, source.stamps))
-}
+use td_engine::id::ProjectId;
 
 /// Converts `server.db` into a database without a name, which finds everything that the real conversion would.
 pub(super) fn accounts_of(
@@ -95,18 +53,18 @@ pub(super) fn accounts_of(
 }
 
 /// Plans a project. `None` if it stands in the way.
-fn project(
+pub(super) fn project(
     options: &Options,
     source: &Source,
-    row: ProjectRow,
+    row: &ProjectRow,
     plan: &mut Plan,
 ) -> Result<Option<Adopted>, ImportError> {
-    let Some(id) = id_of(&row, plan) else { return Ok(None) };
+    let Some(id) = id_of(row, plan) else { return Ok(None) };
     let nothing = Folder::default();
     let folder = source.tree.folders.get(&id).unwrap_or(&nothing);
-    let mut made = plan_of(&row);
+    let mut made = plan_of(row);
     let Some(path) = &folder.events else {
-        if !without_log(&row, plan) {
+        if !without_log(row, plan) {
             return Ok(None);
         }
         made.has_log = !row.is_deleted;
@@ -179,23 +137,26 @@ pub(super) fn plan_of(row: &ProjectRow) -> ProjectPlan {
 
 /// Whether a project can come without its log.
 fn without_log(row: &ProjectRow, plan: &mut Plan) -> bool {
-    let lost = row.event_count.max(row.cursor);
-    if lost > 0 && !row.is_deleted {
-        let message = format!(
-            "projects/{}/events.db is missing, but server.db knows of {lost} events of the project {:?}",
-            row.id, row.name
-        );
-        let remedy = format!(
-            "put it back (from a Litestream replica, say), or go on without it: --leave-out {}",
-            row.id
-        );
-        refuse(plan, "log_missing", message, remedy);
+    if !row.is_deleted && row.event_count.max(row.cursor) > 0 {
+        log_missing(row, plan);
         return false;
     }
     if !row.is_deleted {
         plan.changes.push(format!("{}: it has no log and no events; it gets an empty log.", row.name));
     }
     true
+}
+
+/// Says that a log is lost.
+pub(super) fn log_missing(row: &ProjectRow, plan: &mut Plan) {
+    let (id, name, lost) = (&row.id, &row.name, row.event_count.max(row.cursor));
+    let message = format!(
+        "projects/{id}/events.db is missing; server.db knows of {lost} events of the project {name:?}"
+    );
+    let remedy = format!(
+        "put it back (litestream restore -o PATH REPLICA, or from a backup), or go on without it: --leave-out {id}"
+    );
+    refuse(plan, "log_missing", message, remedy);
 }
 
 fn pending(options: &Options, folder: &Folder, log: &Connection) -> Pending {

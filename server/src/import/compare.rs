@@ -1,10 +1,9 @@
 //! What was made, measured again and held against the plan.
 
-use super::accounts::Accounts;
 use super::error::{ImportError, database};
 use super::events::{LogFacts, examine};
 use super::lines::EventLines;
-use super::plan::ProjectPlan;
+use super::plan::{Plan, ProjectPlan};
 use super::table::measure;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
@@ -22,9 +21,9 @@ fn same<T: PartialEq + std::fmt::Debug>(
 }
 
 /// Every table has the planned rows.
-pub(super) fn accounts(path: &Path, planned: &Accounts) -> Result<(), ImportError> {
+pub(super) fn accounts(path: &Path, plan: &Plan) -> Result<(), ImportError> {
     let made = open(path)?;
-    for table in &planned.tables {
+    for table in plan.accounts.iter().flat_map(|planned| &planned.tables) {
         let found = measure(&made, table).map_err(database(path))?;
         same(format!("table {}", table.name), &(table.rows, table.sha256.clone()), &found)?;
     }

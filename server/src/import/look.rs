@@ -7,8 +7,11 @@
 //! a WAL in and removes it on close: a `SELECT` from a tool has taken a replicator's WAL away.
 
 use super::error::{ImportError, database, io_error};
-use rusqlite::backup::{Backup, StepResult};
+use super::target::mib;
+use crate::disk::free_bytes;
 use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustix::fs::{Mode, OFlags};
 use std::ffi::OsString;
@@ -17,13 +20,17 @@ use std::io::{self, Read};
 use std::ops::Deref;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// First bytes of a rollback journal that has something to roll back.
 const HOT: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 /// How long a writer that we did not see may keep us waiting.
 const WAIT: Duration = Duration::from_secs(5);
+/// Longest row that is read: two of the longest payloads, and room for names.
+const LONGEST: i32 = 48 << 20;
+/// What private copies leave free.
+const SPARE: u64 = 64 << 20;
 
 /// What cannot be looked into, as the end of a sentence that begins with the file.
 pub(super) struct Unreadable {
@@ -102,6 +109,7 @@ pub(super) fn look(path: &Path, scratch: &Path) -> Result<Look, Unreadable> {
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         (Connection::open_with_flags(uri(path, how), flags)?, None)
     } else {
+        has_room(path, &unfinished, scratch)?;
         let folder = tempfile::Builder::new().prefix("td-sync-look-").tempdir_in(scratch)?;
         let copy = folder.path().join("db");
         duplicate(path, &copy)?;
@@ -118,9 +126,27 @@ pub(super) fn look(path: &Path, scratch: &Path) -> Result<Look, Unreadable> {
     Ok(Look { conn, _scratch: folder })
 }
 
+/// A copy must not fill the operator's disk, whatever size a stranger gave the file.
+fn has_room(path: &Path, beside: &[(&str, PathBuf)], scratch: &Path) -> Result<(), Unreadable> {
+    let size = |path: &Path| fs::metadata(path).map_or(0, |m| m.len());
+    let needed = beside.iter().fold(size(path), |sum, (_, path)| sum.saturating_add(size(path)));
+    let free = free_bytes(scratch)?;
+    if needed.saturating_add(SPARE) <= free {
+        return Ok(());
+    }
+    let why = format!(
+        "has an unfinished write beside it, and a private copy of both takes {} MiB; {} has {} MiB free",
+        mib(needed),
+        scratch.display(),
+        mib(free)
+    );
+    Err(Unreadable::new("no_room", why))
+}
+
 /// What a file that a stranger may have made must not do through us.
 fn distrust(conn: &Connection) -> rusqlite::Result<()> {
     conn.busy_timeout(WAIT)?;
+    conn.set_limit(Limit::SQLITE_LIMIT_LENGTH, LONGEST)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
@@ -136,31 +162,22 @@ pub(super) fn damage(conn: &Connection) -> rusqlite::Result<Option<String>> {
 }
 
 /// Copies what `from` shows to a new file at `to`: one file, in rollback mode.
-pub(super) fn copy(from: &Connection, to: &Path) -> Result<Connection, ImportError> {
+pub(super) fn copy(from: &Look, to: &Path) -> Result<Connection, ImportError> {
     let failed = database(to);
-    let mut target = Connection::open(to).map_err(&failed)?;
-    // A folder that nobody knows yet: synced as a whole before it gets its name.
-    target.pragma_update(None, "synchronous", "off").map_err(&failed)?;
-    {
-        let backup = Backup::new(from, &mut target).map_err(&failed)?;
-        let begun = Instant::now();
-        loop {
-            match backup.step(-1).map_err(&failed)? {
-                StepResult::Done => break,
-                StepResult::Busy | StepResult::Locked if begun.elapsed() > WAIT => {
-                    let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
-                    return Err(failed(rusqlite::Error::SqliteFailure(busy, None)));
-                }
-                _ => {
-                    #[allow(clippy::disallowed_methods, reason = "polls a lock of SQLite, up to a limit")]
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-            }
-        }
-    }
-    target.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(())).map_err(&failed)?;
-    distrust(&target).map_err(&failed)?;
-    Ok(target)
+    // The file of `from` is open read-only, or private: only what is made is written to.
+    from.pragma_update(None, "query_only", false).map_err(&failed)?;
+    let name = ToSqlOutput::Borrowed(ValueRef::Text(to.as_os_str().as_bytes()));
+    from.execute("VACUUM INTO ?1", [name]).map_err(&failed)?;
+    let made = unsynced(to).map_err(&failed)?;
+    distrust(&made).map_err(&failed)?;
+    Ok(made)
+}
+
+/// Opens a file of a half-made directory: that is synced as a whole before it gets its name.
+pub(super) fn unsynced(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open(path)?;
+    conn.pragma_update(None, "synchronous", "off")?;
+    Ok(conn)
 }
 
 /// A file beside a database, if it is there.

@@ -4,21 +4,21 @@
 //! its name.
 
 use super::accounts;
-use super::adopt::{Adopted, Adoption};
 use super::error::{ImportError, database, io_error};
 use super::held::Stamps;
-use super::look::{Unreadable, copy, look};
+use super::look::{copy, look, unsynced};
 use super::plan::{Done, Plan, ProjectDone, ProjectPlan};
 use super::rest;
 use super::target::Half;
+use super::{Adopted, Origin};
 use super::{Options, Progress, REPORT, compare};
 use crate::control::SqliteControl;
 use crate::datadir::DataDir;
 use crate::identity::Identity;
 use crate::live::{LiveError, LiveView};
-use crate::log::{EventLog, LogError, Options as LogOptions, SqliteLog};
+use crate::log::{Durability, EventLog, LogError, Options as LogOptions, SqliteLog};
 use rusqlite::{Connection, params};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use td_engine::db::ProjectDb;
 use td_engine::event::NewEvent;
@@ -27,7 +27,7 @@ use td_engine::id::SessionId;
 pub(super) fn run(
     options: &Options,
     plan: &Plan,
-    adoption: Adoption,
+    origin: Origin,
     stamps: &Stamps,
     progress: &mut Progress<'_>,
 ) -> Result<Done, ImportError> {
@@ -35,9 +35,13 @@ pub(super) fn run(
     let dir = DataDir::take(half.dir(), Duration::ZERO)?;
     Identity::load(&dir)?;
     progress("copying server.db");
-    server_db(options, plan, &adoption.server_db, &dir)?;
+    let path = server_db(options, plan, &origin.server_db, half.dir())?;
+    // As the server will open it: our own tables, and slugs for projects of older releases.
+    drop(SqliteControl::open(&path, &dir)?);
+    settle(&path)?;
+    compare::accounts(&path, plan)?;
     let mut done = Done { plan: plan.clone(), epoch: Some(dir.epoch().to_string()), projects: Vec::new() };
-    for (project, adopted) in plan.projects.iter().zip(adoption.projects) {
+    for (project, adopted) in plan.projects.iter().zip(origin.projects) {
         if project.has_log {
             progress(&format!("copying {} and building its live view", project.id));
             let folder = half.folder(&format!("projects/{}", project.id), 0o700)?;
@@ -53,32 +57,28 @@ pub(super) fn run(
     Ok(done)
 }
 
-fn server_db(options: &Options, plan: &Plan, from: &Path, dir: &DataDir) -> Result<(), ImportError> {
-    let path = dir.path().join("server.db");
-    let changed = |e: Unreadable| ImportError::Differs {
-        what: "server.db".into(),
-        planned: "what it was a moment ago".into(),
-        found: e.why,
-    };
-    let source = look(from, dir.path()).map_err(changed)?;
-    let made = Connection::open(&path).map_err(database(&path))?;
+/// Carries `server.db` over, with the counts set right.
+pub(super) fn server_db(
+    options: &Options,
+    plan: &Plan,
+    from: &Path,
+    half: &Path,
+) -> Result<PathBuf, ImportError> {
+    let path = half.join("server.db");
+    let changed = |_| ImportError::Changed { path: from.to_path_buf() };
+    let source = look(from, half).map_err(changed)?;
+    let made = unsynced(&path).map_err(database(&path))?;
     let found = accounts::adopt(&source, &made, &options.leave_out).map_err(changed)?;
     if Some(&found.accounts) != plan.accounts.as_ref() {
         return Err(ImportError::Changed { path: from.to_path_buf() });
     }
     set_counts(&made, plan, options).map_err(database(&path))?;
     made.close().map_err(|(_, e)| database(&path)(e))?;
-    // As the server will open it: our own tables, and slugs for projects of older releases.
-    drop(SqliteControl::open(&path, dir)?);
-    settle(&path)?;
-    match &plan.accounts {
-        Some(planned) => compare::accounts(&path, planned),
-        None => Ok(()),
-    }
+    Ok(path)
 }
 
 /// Writes down what the logs hold, where a row says otherwise.
-pub(super) fn set_counts(made: &Connection, plan: &Plan, options: &Options) -> rusqlite::Result<()> {
+fn set_counts(made: &Connection, plan: &Plan, options: &Options) -> rusqlite::Result<()> {
     let set =
         "UPDATE projects SET event_count = ?2, last_event_at = coalesce(?3, last_event_at) WHERE id = ?1";
     for project in plan.projects.iter().filter(|p| p.has_log && p.event_count.was != p.event_count.becomes) {
@@ -98,16 +98,10 @@ fn project_of(
     folder: &Path,
 ) -> Result<ProjectDone, ImportError> {
     let path = folder.join("events.db");
-    let log_options = LogOptions::new(options.clock.clone());
+    let log_options = log_options(options);
     match &adopted.log {
         Some(from) => {
-            let source = look(from, folder).map_err(|e| ImportError::Differs {
-                what: format!("the log of {}", project.id),
-                planned: "what it was a moment ago".into(),
-                found: e.why,
-            })?;
-            let made = copy(&source, &path)?;
-            make_ours(&made, project.numbers_after).map_err(database(&path))?;
+            copy_log(from, &path, project.numbers_after)?;
         }
         None => SqliteLog::create(&path, &log_options)?,
     }
@@ -137,22 +131,39 @@ fn project_of(
     Ok(done)
 }
 
-/// Drops what others keep in a log, makes the index that an old file may lack, and moves the numbers on.
-pub(super) fn make_ours(log: &Connection, numbers_after: i64) -> rusqlite::Result<()> {
-    let mut ask = log.prepare(
-        "SELECT name FROM sqlite_master WHERE type = 'table'
-         AND (name GLOB '_litestream_*' OR name GLOB 'tdsync_*')",
-    )?;
-    let others: Vec<String> = ask.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    drop(ask);
-    for name in others {
-        log.execute_batch(&format!("DROP TABLE \"{}\"", name.replace('"', "\"\"")))?;
+/// For a log in a half-made directory.
+pub(super) fn log_options(options: &Options) -> LogOptions {
+    LogOptions { durability: Durability::Off, ..LogOptions::new(options.clock.clone()) }
+}
+
+/// Copies a log without what others keep in it, makes the index that an old file may lack, and moves the numbers on.
+pub(super) fn copy_log(from: &Path, to: &Path, numbers_after: i64) -> Result<(), ImportError> {
+    let scratch = to.parent().unwrap_or(Path::new("."));
+    let source = look(from, scratch).map_err(|_| ImportError::Changed { path: from.to_path_buf() })?;
+    let log = copy(&source, to)?;
+    let settled = || -> rusqlite::Result<()> {
+        drop_tables(&log, &["_litestream_*", "tdsync_*"])?;
+        log.execute_batch(
+            "CREATE INDEX IF NOT EXISTS idx_events_entity ON events(entity_type, entity_id);
+             DELETE FROM sqlite_sequence WHERE name = 'events'",
+        )?;
+        log.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?1)", [numbers_after])?;
+        Ok(())
+    };
+    settled().map_err(database(to))?;
+    log.close().map_err(|(_, e)| database(to)(e))
+}
+
+/// Drops the tables whose names match.
+pub(super) fn drop_tables(conn: &Connection, patterns: &[&str]) -> rusqlite::Result<()> {
+    for pattern in patterns {
+        let ask = "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB ?1";
+        let names: Vec<String> =
+            conn.prepare(ask)?.query_map([pattern], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        for name in names {
+            conn.execute_batch(&format!("DROP TABLE \"{}\"", name.replace('"', "\"\"")))?;
+        }
     }
-    log.execute_batch(
-        "CREATE INDEX IF NOT EXISTS idx_events_entity ON events(entity_type, entity_id);
-         DELETE FROM sqlite_sequence WHERE name = 'events'",
-    )?;
-    log.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?1)", [numbers_after])?;
     Ok(())
 }
 
@@ -177,7 +188,7 @@ fn promote(
 
 /// One file, with nothing beside it.
 pub(super) fn settle(path: &Path) -> Result<(), ImportError> {
-    let settled = Connection::open(path).and_then(|conn| {
+    let settled = unsynced(path).and_then(|conn| {
         conn.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
         conn.close().map_err(|(_, e)| e)
     });

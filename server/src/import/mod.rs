@@ -37,7 +37,11 @@ pub use said::{done_text, plan_text};
 pub use table::TableFacts;
 
 use crate::log::Clock;
+use held::Stamps;
+use source::Source;
 use std::path::PathBuf;
+use td_engine::event::NewEvent;
+use td_engine::id::SessionId;
 
 /// Name of the report in a directory that was made by an import.
 pub const REPORT: &str = "import.json";
@@ -70,27 +74,44 @@ pub type Progress<'a> = dyn FnMut(&str) + 'a;
 pub struct Taking {
     options: Options,
     plan: Plan,
-    kind: Kind,
-    stamps: held::Stamps,
+    origin: Origin,
+    stamps: Stamps,
 }
 
-enum Kind {
-    Adopt(adopt::Adoption),
-    Reverse(reverse::Reversal),
+/// What the plan does not hold: where to read, and the events that are to be promoted.
+#[derive(Default)]
+struct Origin {
+    dir: PathBuf,
+    server_db: PathBuf,
+    /// One per project of the plan, in its order.
+    projects: Vec<Adopted>,
+}
+
+struct Adopted {
+    log: Option<PathBuf>,
+    pending: Vec<(i64, SessionId, NewEvent)>,
 }
 
 impl Taking {
     /// Reads everything and plans. Writes nothing, but for private copies in [`Options::scratch`] that are gone when it
     /// returns. What stands in the way is in the plan's refusals; an error means that there is not even a plan.
     pub fn prepare(options: Options, progress: &mut Progress<'_>) -> Result<Self, ImportError> {
-        let (plan, kind, stamps) = if options.reverse {
-            let (plan, reversal, stamps) = reverse::prepare(&options, progress)?;
-            (plan, Kind::Reverse(reversal), stamps)
-        } else {
-            let (plan, adoption, stamps) = adopt::prepare(&options, progress)?;
-            (plan, Kind::Adopt(adoption), stamps)
+        let direction = if options.reverse { Direction::ToReference } else { Direction::FromReference };
+        let mut plan = Plan::new(direction, options.source.clone(), options.into.clone());
+        let mut origin = Origin::default();
+        let stamps = match source::open(&options, &mut plan)? {
+            Some(source) => {
+                origin.projects = read(&options, &source, &mut plan, progress)?;
+                origin.server_db = source.tree.server_db.unwrap_or_default();
+                origin.dir = source.dir;
+                source.stamps
+            }
+            None => Stamps::take([]),
         };
-        Ok(Self { options, plan, kind, stamps })
+        if plan.refusals.is_empty() {
+            stamps.check()?;
+        }
+        Ok(Self { options, plan, origin, stamps })
     }
 
     /// What will be done.
@@ -100,13 +121,41 @@ impl Taking {
 
     /// Does it. Refuses if the plan has refusals. After an error there is nothing at `into`.
     pub fn run(self, progress: &mut Progress<'_>) -> Result<Done, ImportError> {
-        let Self { options, plan, kind, stamps } = self;
-        if !plan.refusals.is_empty() {
-            return Err(ImportError::Refused(Box::new(plan)));
-        }
-        match kind {
-            Kind::Adopt(adoption) => make::run(&options, &plan, adoption, &stamps, progress),
-            Kind::Reverse(reversal) => reverse::run(&options, &plan, reversal, &stamps, progress),
+        let Self { options, plan, origin, stamps } = self;
+        match plan.direction {
+            _ if !plan.refusals.is_empty() => Err(ImportError::Refused(Box::new(plan))),
+            Direction::FromReference => make::run(&options, &plan, origin, &stamps, progress),
+            Direction::ToReference => reverse::run(&options, &plan, origin, &stamps, progress),
         }
     }
+}
+
+/// Plans everything that is in a directory. Only projects that are in the plan are returned.
+fn read(
+    options: &Options,
+    source: &Source,
+    plan: &mut Plan,
+    progress: &mut Progress<'_>,
+) -> Result<Vec<Adopted>, ImportError> {
+    let mut projects = Vec::new();
+    if options.reverse {
+        reverse::holder_of(source, plan)?;
+    }
+    if let Some(found) = adopt::accounts_of(options, source, plan, progress)? {
+        for row in &found.projects {
+            progress(&format!("reading {}", row.id));
+            projects.extend(match options.reverse {
+                true => reverse::project(options, source, row, plan),
+                false => adopt::project(options, source, row, plan)?,
+            });
+        }
+        plan.accounts = Some(found.accounts);
+    }
+    source::stray_folders(source, options, plan);
+    notes::of_accounts(plan);
+    if options.reverse {
+        reverse::what_ends(plan);
+    }
+    source::look_at_target(options, source, plan);
+    Ok(projects)
 }

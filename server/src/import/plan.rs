@@ -4,8 +4,9 @@ use super::accounts::Accounts;
 use super::error::Refusal;
 use super::events::LogFacts;
 use super::rest::{ProjectDbFacts, RestRow, Unsent};
-use serde::Serialize;
-use std::path::PathBuf;
+use super::tree::shown;
+use serde::{Serialize, Serializer};
+use std::path::{Path, PathBuf};
 
 /// Which way the data goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -68,8 +69,10 @@ pub struct Plan {
     /// Which way.
     pub direction: Direction,
     /// What is read.
+    #[serde(serialize_with = "as_shown")]
     pub source: PathBuf,
     /// What is made.
+    #[serde(serialize_with = "as_shown")]
     pub into: PathBuf,
     /// `server.db`; missing if it could not be read.
     pub accounts: Option<Accounts>,
@@ -85,6 +88,11 @@ pub struct Plan {
     pub refusals: Vec<Refusal>,
     /// Room that the new directory takes at most, in bytes.
     pub bytes_needed: u64,
+}
+
+/// A path need not be text, and JSON has nothing else for it.
+fn as_shown<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&shown(path))
 }
 
 impl Plan {
@@ -105,7 +113,7 @@ impl Plan {
 }
 
 /// One project as it was found in what was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ProjectDone {
     /// `p_` and 16 hex digits.
     pub id: String,

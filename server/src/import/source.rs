@@ -17,7 +17,9 @@ pub(super) struct Source {
     pub projects: PathBuf,
 }
 
-const STOP: &str = "stop it (and Litestream, if it runs), then run the same command again";
+pub(super) const STOP: &str = "stop it (and Litestream, if it runs), then run the same command again";
+
+const WHICH: &str = "name the folder that holds server.db: td-sync import GO_DATA_DIR --into DIR";
 
 /// Reads what is there. `None` if there is nothing to plan from; the plan has the refusals.
 pub(super) fn open(options: &Options, plan: &mut Plan) -> Result<Option<Source>, ImportError> {
@@ -25,11 +27,11 @@ pub(super) fn open(options: &Options, plan: &mut Plan) -> Result<Option<Source>,
     let dir = match fs::canonicalize(&options.source) {
         Ok(dir) if dir.is_dir() => dir,
         Ok(_) => {
-            refuse(plan, "source_missing", format!("{given} is no folder"), "name the data directory");
+            refuse(plan, "source_missing", format!("{given} is no folder"), WHICH);
             return Ok(None);
         }
         Err(e) => {
-            refuse(plan, "source_missing", format!("{given} cannot be read: {e}"), "name the data directory");
+            refuse(plan, "source_missing", format!("{given} cannot be read: {e}"), WHICH);
             return Ok(None);
         }
     };
@@ -132,13 +134,22 @@ pub(super) fn refuse(
 pub(super) fn refuse_file(plan: &mut Plan, path: &Path, e: Unreadable, project: Option<&str>) {
     let remedy = match (e.code, project) {
         ("source_in_use", _) => STOP.to_string(),
-        ("schema_newer", _) => "install a newer td-sync".to_string(),
-        (_, Some(id)) => {
-            format!("put a good copy of it in its place, or go on without the project: --leave-out {id}")
+        ("schema_newer", _) => "install a newer td-sync; which one this is: td-sync version".to_string(),
+        ("link_in_source", _) => {
+            format!("put the file itself there: cp -L {0} {0}.real; mv {0}.real {0}", shown(path))
         }
-        (_, None) => "put a good copy of it in its place (from a Litestream replica, say)".to_string(),
+        ("no_room", _) => "make room there, or name a folder that has it: TMPDIR=DIR".to_string(),
+        (_, Some(id)) => {
+            format!("{}, or go on without the project: --leave-out {id}", put_back(path))
+        }
+        (_, None) => put_back(path),
     };
     refuse(plan, e.code, format!("{} {}", shown(path), e.why), remedy);
+}
+
+/// How a good copy gets in the place of a bad file.
+pub(super) fn put_back(path: &Path) -> String {
+    format!("put a good copy in its place (mv {0} {0}.bad; litestream restore -o {0} REPLICA)", shown(path))
 }
 
 /// Bytes of a database and what stands beside it.

@@ -53,6 +53,10 @@ pub(super) fn obstacles(
     };
     let real_parent = parent(&real);
     let elsewhere = "give another folder with --into";
+    if real.to_str().is_none() {
+        let message = format!("{} is no UTF-8, and no setting could name it", shown(&real));
+        found.push(Refusal::new("into_no_text", message, elsewhere));
+    }
     if [source, projects].iter().any(|s| real.starts_with(s) || s.starts_with(&real)) {
         let message = format!("{} and {} contain one another", shown(place), shown(source));
         found.push(Refusal::new("into_in_source", message, elsewhere));
@@ -104,7 +108,7 @@ pub(super) fn obstacles(
 }
 
 /// Rounded up.
-fn mib(bytes: u64) -> u64 {
+pub(super) fn mib(bytes: u64) -> u64 {
     bytes.div_ceil(1 << 20)
 }
 

@@ -168,6 +168,7 @@ fn stranger(name: &str, entry: &DirEntry, maker: Maker) -> String {
         "LOCK" | "staging" | "td-sync.sock" => Some("of a running td-sync"),
         "epoch" => Some("the history's name, which the reference does not know"),
         "identity.key" => Some("this server's identity, which the reference does not know"),
+        "tls" => Some("certificates and the account that gets them; the reference has none of its own"),
         super::REPORT => Some("the report of the import that made this directory"),
         "snap" | "snapshots" => Some("kept snapshots; they are made again when somebody asks"),
         _ => None,

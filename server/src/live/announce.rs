@@ -17,6 +17,8 @@ use td_engine::time::ClientTime;
 
 /// Newest events that are kept encoded.
 const KEPT: usize = 256;
+/// Longest id that is told to watchers. On the wire an id may be as long as a push, and this memory is not for that.
+const LONGEST_ID: usize = 256;
 
 /// The newest events of one project as frames.
 #[derive(Default)]
@@ -97,6 +99,7 @@ impl Ring {
         log.read(&query, &mut |event| {
             let what = schema
                 .announcement(event.entity_type.as_str(), &event.action)
+                .filter(|_| event.entity_id.len() <= LONGEST_ID)
                 .map(|kind| (kind, event.entity_id.clone()));
             let token = event.seq.to_string();
             let text = match &what {
@@ -205,6 +208,8 @@ mod tests {
             ]
         );
         assert_eq!(after(Seq(4)).frames.len(), 1);
+        push(&log, 7, &[("issues", "create", &"x".repeat(LONGEST_ID + 1))]);
+        assert!(kinds(&after(Seq(6)))[0].starts_with("event: refresh\n"), "its id is not kept");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use td_engine::id::{Epoch, ProjectId, Seq};
+use tokio::sync::Semaphore;
 
 /// An entry that nobody asked for during this time is closed.
 pub const IDLE: Duration = Duration::from_secs(600);
@@ -28,6 +29,10 @@ pub const IDLE: Duration = Duration::from_secs(600);
 /// one transaction per commit of the log took 40 % of a core away from the pushes, and its writes held up their fsync.
 /// Whoever needs the view sooner catches up itself.
 const ROUND: Duration = Duration::from_secs(1);
+/// Silence after which a live view is closed: open, each costs nearly half a megabyte, and a server has hundreds.
+const REST: Duration = Duration::from_secs(2);
+/// Most live views that are open only for the next event.
+const AWAKE: usize = 50;
 /// How long an applier that failed waits before it tries again.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -52,6 +57,8 @@ pub struct OpenProjects {
     most: usize,
     open: Mutex<HashMap<ProjectId, Arc<OpenProject>>>,
     shelves: Shelves,
+    /// Live views that are kept open for the next event.
+    awake: Arc<Semaphore>,
 }
 
 impl OpenProjects {
@@ -59,7 +66,8 @@ impl OpenProjects {
     /// belongs to; `most` bounds what is kept open.
     pub fn new(logs: Arc<dyn Logs>, dir: PathBuf, history: &Epoch, clock: Clock, most: usize) -> Arc<Self> {
         let shelves = Shelves::new(dir.clone(), history, clock.clone());
-        Arc::new(Self { logs, dir, clock, most, open: Mutex::default(), shelves })
+        let awake = Arc::new(Semaphore::new(AWAKE));
+        Arc::new(Self { logs, dir, clock, most, open: Mutex::default(), shelves, awake })
     }
 
     /// The project, opened if need be.
@@ -75,7 +83,7 @@ impl OpenProjects {
         };
         let (open, new) = self.enter(&project, log);
         if new {
-            tokio::spawn(follow(Arc::downgrade(&open), Arc::downgrade(self)));
+            tokio::spawn(follow(Arc::downgrade(&open), Arc::downgrade(self), Arc::clone(&self.awake)));
         }
         Ok(open)
     }
@@ -94,6 +102,12 @@ impl OpenProjects {
     /// Forgets what nobody uses; requests that still hold an entry finish with it.
     pub fn close_idle(&self, idle: Duration) {
         lock(&self.open).retain(|_, p| p.unused_for() < idle);
+    }
+
+    /// Forgets a project, whoever uses it, and what is kept of its snapshots: the next use reads everything anew.
+    pub fn evict(&self, project: &ProjectId) {
+        lock(&self.open).remove(project);
+        self.shelves.of(project).clear();
     }
 
     fn known(&self, project: &ProjectId) -> Option<Arc<OpenProject>> {
@@ -129,7 +143,7 @@ impl OpenProjects {
 }
 
 /// The applier of one project: ends when the project is no longer in use. Holds it only while it applies.
-async fn follow(project: Weak<OpenProject>, all: Weak<OpenProjects>) {
+async fn follow(project: Weak<OpenProject>, all: Weak<OpenProjects>, awake: Arc<Semaphore>) {
     let Some(mut head) = project.upgrade().map(|p| p.log.watch()) else { return };
     loop {
         head.mark_unchanged();
@@ -150,7 +164,21 @@ async fn follow(project: Weak<OpenProject>, all: Weak<OpenProjects>) {
             }
         }
         tokio::time::sleep_until(begun + ROUND).await;
-        if head.changed().await.is_err() {
+        // Without a place it closes at once, unless there is something to apply already.
+        let place = awake.try_acquire();
+        let patience = if place.is_ok() { REST } else { Duration::ZERO };
+        let moved = match tokio::time::timeout(patience, head.changed()).await {
+            Ok(moved) => moved,
+            Err(_) => {
+                drop(place);
+                if let Some(open) = project.upgrade() {
+                    // Whether it was done does not matter.
+                    let _ = tokio::task::spawn_blocking(move || open.rest()).await;
+                }
+                head.changed().await
+            }
+        };
+        if moved.is_err() {
             break;
         }
     }

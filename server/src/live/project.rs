@@ -172,12 +172,21 @@ impl OpenProject {
                 let cursor = view.step(&*self.log)?;
                 *lock(&self.recorded) = view.recorded();
                 self.applied.send_replace(cursor);
+                if cursor >= head {
+                    view.release();
+                }
                 cursor
             };
             if cursor >= head {
                 return Ok(());
             }
         }
+    }
+
+    /// Closes what only the next event needs. Blocks.
+    pub(super) fn rest(&self) {
+        lock(&self.view).rest();
+        lock(&self.readers).clear();
     }
 
     /// Builds the live view again from the log's beginning, and throws away the snapshots that were made before. Blocks

@@ -114,14 +114,15 @@ pub struct LiveView {
     place: Place,
     clock: Clock,
     db: Option<ProjectDb>,
-    recorded: Recorded,
+    /// Unknown until the file is opened for the first time.
+    recorded: Option<Recorded>,
     builds: Arc<AtomicU64>,
 }
 
 impl LiveView {
     /// At a place; touches nothing yet.
     pub fn new(place: impl Into<Place>, clock: Clock) -> Self {
-        let (db, recorded, builds) = (None, Recorded::default(), Arc::default());
+        let (db, recorded, builds) = (None, None, Arc::default());
         Self { place: place.into(), clock, db, recorded, builds }
     }
 
@@ -157,7 +158,18 @@ impl LiveView {
 
     /// What its state holds that did not simply apply, as of the last page.
     pub fn recorded(&self) -> Recorded {
-        self.recorded
+        self.recorded.unwrap_or_default()
+    }
+
+    /// Gives back what is kept in memory of the rows.
+    pub fn release(&self) {
+        // Only memory is at stake.
+        let _ = self.db.as_ref().map(|db| db.conn().release_memory());
+    }
+
+    /// Closes the file until the next page.
+    pub fn rest(&mut self) {
+        self.db = None;
     }
 
     /// Where it is.
@@ -172,7 +184,7 @@ impl LiveView {
 
     /// Throws the file away; the next page is the log's first one.
     pub fn discard(&mut self) -> Result<(), LiveError> {
-        (self.db, self.recorded) = (None, Recorded::default());
+        (self.db, self.recorded) = (None, Some(Recorded::default()));
         self.builds.fetch_add(1, Ordering::SeqCst);
         let path = || self.place.path().to_path_buf();
         self.place.remove().map_err(|source| LiveError::Remove { path: path(), source })
@@ -183,31 +195,31 @@ impl LiveView {
         let (db, cursor) = self.open(log)?;
         let reached = apply_page(db, log, cursor, head)?;
         let more = Recorded::after(db, cursor)?;
-        self.recorded.add(more);
+        self.recorded.get_or_insert_default().add(more);
         Ok(reached)
     }
 
     /// The open file and its cursor; built afresh if it is missing or cannot be continued.
     fn open(&mut self, log: &dyn EventLog) -> Result<(&mut ProjectDb, Seq), LiveError> {
-        let (known, is_new) = match self.db.take() {
-            Some(db) => (Some(db), false),
+        let known = match self.db.take() {
+            Some(db) => Some(db),
             None => match ProjectDb::open_at(&self.place, Purpose::LiveView) {
-                Ok(db) => (Some(db), true),
-                Err(OpenError::Missing { .. }) => (None, true),
+                Ok(db) => Some(db),
+                Err(OpenError::Missing { .. }) => None,
                 Err(e @ (OpenError::Io { .. } | OpenError::Sqlite(_))) if !is_corrupt_open(&e) => {
                     return Err(e.into());
                 }
                 Err(e) => {
                     tracing::warn!(cause = %e, "the live view is built again from the log");
-                    (None, true)
+                    None
                 }
             },
         };
         if let Some(db) = known {
             match db.standing()? {
                 Standing::At(cursor) if cursor <= log.head().allocated => {
-                    if is_new {
-                        self.recorded = Recorded::after(&db, Seq(i64::MIN))?;
+                    if self.recorded.is_none() {
+                        self.recorded = Some(Recorded::after(&db, Seq(i64::MIN))?);
                     }
                     return Ok((self.db.insert(db), cursor));
                 }

@@ -5,7 +5,8 @@
 
 use super::place::{Earlier, Rows, Taken, oversize, place};
 use super::{
-    Clock, EventLog, Filter, Head, HistoryQuery, Inspected, LogError, Logs, Outcome, ReadQuery, Ticket,
+    Clock, EventLog, Filter, Head, HistoryQuery, Inspected, LogError, Logs, Outcome, ReadQuery, Rewrite,
+    Rewritten, Ticket,
 };
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -296,6 +297,22 @@ impl Logs for MemoryLogs {
     fn delete(&self, project: &ProjectId) -> Result<(), LogError> {
         self.lock().remove(project).ok_or(LogError::Missing)?.end(LogError::Missing);
         Ok(())
+    }
+
+    fn rewrite(&self, project: &ProjectId, by: &dyn Rewrite) -> Result<(), LogError> {
+        let logs = self.lock();
+        let log = logs.get(project).ok_or(LogError::Missing)?;
+        log.end(LogError::Closed);
+        let failed = |e: std::io::Error| LogError::Storage(e.to_string());
+        let mut state = log.lock();
+        let found = state.rows.iter().filter(|row| by.change(&row.event.payload).is_some());
+        by.begin(&found.map(|row| Rewritten::of(&row.event)).collect::<Vec<_>>()).map_err(failed)?;
+        for row in &mut state.rows {
+            if let Some(payload) = by.change(&row.event.payload) {
+                row.event.payload = payload;
+            }
+        }
+        by.end().map_err(failed)
     }
 
     fn close_idle(&self, _idle: Duration) -> usize {

@@ -11,12 +11,16 @@ mod late;
 mod memory;
 mod place;
 mod projects;
+mod raw;
+mod rewrite;
 mod sqlite;
 
 pub use gate::CommitGate;
 pub use inspect::{Filter, Inspected};
 pub use memory::{MemoryLog, MemoryLogs};
 pub use projects::{Projects, ProjectsOptions};
+pub use raw::RawEvent;
+pub use rewrite::{Rewrite, Rewritten};
 pub use sqlite::{CheckpointPolicy, Counters, Counts, Durability, Options, SqliteLog};
 pub(crate) use sqlite::{EVENTS_SCHEMA, stored_event};
 
@@ -179,6 +183,16 @@ pub trait EventLog: Send + Sync {
         each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
     ) -> Result<usize, LogError>;
 
+    /// As [`read`](EventLog::read), for whoever only passes the events on: they come as they lie in the log, and a row is
+    /// taken for an event where it could be one.
+    fn read_raw(
+        &self,
+        query: &ReadQuery,
+        each: &mut dyn FnMut(&RawEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        self.read(query, &mut |event| each(&RawEvent::from(&event)))
+    }
+
     /// As [`read`](EventLog::read), of one entity. Costs what is handed over, however long the log is.
     fn history(
         &self,
@@ -213,6 +227,11 @@ pub trait Logs: Send + Sync {
     /// Removes a log for good. What was queued before is committed and answered first; whoever still holds the log gets
     /// [`LogError::Missing`]. Durable when it returns.
     fn delete(&self, project: &ProjectId) -> Result<(), LogError>;
+
+    /// Replaces payloads where they stand, as [`Rewrite`] says. Sequences, keys and times stay. The log is closed
+    /// meanwhile: whoever holds it gets [`LogError::Closed`], whoever opens it waits. When it returns, no file of the
+    /// log has what was replaced; what a crash leaves is either log, and doing it again finishes it.
+    fn rewrite(&self, project: &ProjectId, by: &dyn Rewrite) -> Result<(), LogError>;
 
     /// Closes the logs that nobody holds and nobody asked for during `idle`. Returns how many.
     fn close_idle(&self, idle: Duration) -> usize;

@@ -6,7 +6,7 @@
 //! Danger: an open log is in use while anyone holds its `Arc`. Nothing else keeps it from being closed as idle.
 
 use super::sqlite::{Options, SqliteLog};
-use super::{EventLog, LogError, Logs};
+use super::{EventLog, LogError, Logs, Rewrite};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
@@ -173,6 +173,16 @@ impl Logs for Projects {
         };
         self.tidy();
         result
+    }
+
+    fn rewrite(&self, project: &ProjectId, by: &dyn Rewrite) -> Result<(), LogError> {
+        let slot = self.slot(project);
+        // Locked to the end, so that nobody opens the file meanwhile.
+        let mut slot = lock(&slot);
+        if let Some(log) = slot.log.take() {
+            log.close(LogError::Closed);
+        }
+        SqliteLog::rewrite(&self.dir(project).join("events.db"), &self.options.log, by)
     }
 
     fn close_idle(&self, idle: Duration) -> usize {

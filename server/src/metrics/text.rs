@@ -1,7 +1,7 @@
 //! The numbers as Prometheus reads them: text format 0.0.4.
 //!
 //! By hand and not by a crate: the format is lines, and our label values are words of ours and project ids, so nothing
-//! has to be escaped (`docs/decisions/0007-metrics-by-hand.md`).
+//! has to be escaped (`docs/decisions/0010-metrics-by-hand.md`).
 
 use super::{Histogram, Metrics, ProjectSize, RequestClass, STATUSES};
 use axum::http::HeaderValue;

@@ -4,6 +4,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -62,12 +63,12 @@ pub fn unsent_push(folder: &Path, device: &str) -> Value {
     let events: Vec<Value> = ask
         .query_map([], |r| {
             session = r.get(1)?;
-            let new: String = r.get(5)?;
+            let (kind, new, time): (String, String, String) = (r.get(3)?, r.get(5)?, r.get(6)?);
             Ok(json!({"client_action_id": r.get::<_, i64>(0)?, "action_type": r.get::<_, String>(2)?,
-                "entity_type": r.get::<_, String>(3)?, "entity_id": r.get::<_, String>(4)?,
+                "entity_type": if kind == "issue" { "issues" } else { &kind }, "entity_id": r.get::<_, String>(4)?,
                 "payload": {"schema_version": 1, "previous_data": {},
                     "new_data": serde_json::from_str::<Value>(&new).expect("json")},
-                "client_timestamp": r.get::<_, String>(6)?}))
+                "client_timestamp": format!("{}Z", &time[..19])}))
         })
         .and_then(Iterator::collect)
         .expect("rows");
@@ -176,7 +177,11 @@ pub fn tree(dir: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
             } else if meta.is_symlink() {
                 std::fs::read_link(&path).expect("link").into_os_string().into_encoded_bytes()
             } else if meta.is_file() {
-                std::fs::read(&path).expect("file")
+                // Of a hole of a terabyte, the beginning and the length.
+                let (mut content, file) = (Vec::new(), std::fs::File::open(&path).expect("file"));
+                file.take(1 << 24).read_to_end(&mut content).expect("file");
+                content.extend(meta.len().to_be_bytes());
+                content
             } else {
                 b"neither file nor folder".to_vec()
             };
@@ -212,8 +217,8 @@ pub fn lines_digest(log: &Path, up_to: i64) -> (i64, String) {
     (count, hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
 
-/// Every row of every table of the reference in a `server.db`.
-pub fn rows_of(db: &Path) -> BTreeMap<String, Vec<String>> {
+/// Every row of every table of the reference in a `server.db`, without these columns.
+pub fn rows_of(db: &Path, except: &[&str]) -> BTreeMap<String, Vec<String>> {
     let conn = Connection::open(db).expect("open");
     let names: Vec<String> = conn
         .prepare("SELECT name FROM sqlite_master WHERE type = 'table'")
@@ -228,6 +233,7 @@ pub fn rows_of(db: &Path) -> BTreeMap<String, Vec<String>> {
         let columns: Vec<String> = ask.column_names().map(str::to_string).collect();
         let rows = ask.query_map([], |row| {
             let mut values: Vec<String> = (0..width)
+                .filter(|i| !except.contains(&columns[*i].as_str()))
                 .map(|i| row.get::<_, rusqlite::types::Value>(i).map(|v| format!("{}={v:?}", columns[i])))
                 .collect::<Result<_, _>>()?;
             values.sort();
@@ -236,6 +242,33 @@ pub fn rows_of(db: &Path) -> BTreeMap<String, Vec<String>> {
         all.insert(name, rows.and_then(Iterator::collect).expect("rows"));
     }
     all
+}
+
+/// Every table of the reference in a database with its columns, indexes and references. How the SQL is spelt, and in
+/// which order columns came to be, makes no difference to the reference.
+pub fn schema_of(db: &Path) -> BTreeMap<String, Vec<String>> {
+    let conn = Connection::open(db).expect("open");
+    let list = |ask: &str| -> Vec<String> {
+        let mut ask = conn.prepare(ask).expect("sql");
+        ask.query_map([], |r| r.get(0)).and_then(Iterator::collect).expect("rows")
+    };
+    let of = |table: &String| {
+        let mut all = list(&format!(
+            r#"SELECT format('%s %s %d %s %d', name, upper(type), "notnull", replace(coalesce(dflt_value, ''), '"', ''''), pk)
+               FROM pragma_table_info('{table}')
+               UNION ALL
+               SELECT format('%d %s (%s)', i."unique", iif(i.origin = 'c', i.name, i.origin), group_concat(c.name))
+               FROM pragma_index_list('{table}') i, pragma_index_info(i.name) c GROUP BY i.name
+               UNION ALL
+               SELECT format('%s -> %s %s', "from", "table", on_delete) FROM pragma_foreign_key_list('{table}')"#
+        ));
+        all.sort();
+        assert!(!all.is_empty(), "{table}");
+        (table.clone(), all)
+    };
+    let tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB '_litestream_*'
+                  AND name NOT GLOB 'tdsync_*'";
+    list(tables).iter().map(of).collect()
 }
 
 /// The real server on a data directory, by a clock of the test's.

@@ -139,6 +139,10 @@ impl Server {
         rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).expect("signal");
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("running").id()
+    }
+
     /// Waits for the process to end.
     pub fn wait(&mut self) -> ExitStatus {
         self.process.take().expect("running").wait().expect("ended")

@@ -112,8 +112,7 @@ impl Connection {
     }
 }
 
-/// Reads an answer; `None` if the connection ends before one.
-pub fn read_answer(from: &mut impl BufRead, head: bool) -> Option<Answer> {
+fn read_head(from: &mut impl BufRead) -> Option<Answer> {
     let status_line = line(from)?;
     let status = status_line.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
     let mut headers = Vec::new();
@@ -122,7 +121,13 @@ pub fn read_answer(from: &mut impl BufRead, head: bool) -> Option<Answer> {
         let Some((name, value)) = line.split_once(':') else { break };
         headers.push((name.to_string(), value.trim().to_string()));
     }
-    let mut answer = Answer { status, headers, body: Vec::new() };
+    Some(Answer { status, headers, body: Vec::new() })
+}
+
+/// Reads an answer; `None` if the connection ends before one.
+pub fn read_answer(from: &mut impl BufRead, head: bool) -> Option<Answer> {
+    let mut answer = read_head(from)?;
+    let status = answer.status;
     if head || status == 204 || status == 304 {
         return Some(answer);
     }
@@ -159,6 +164,20 @@ fn chunks(from: &mut impl BufRead) -> Vec<u8> {
             return all;
         }
     }
+}
+
+/// What a stream sends before it is silent for so long.
+pub fn listen(address: SocketAddr, ask: &Ask, silence: Duration) -> Answer {
+    let mut connection = Connection::open(address);
+    connection.0.get_mut().set_read_timeout(Some(silence)).expect("timeout");
+    connection.write(&ask.bytes());
+    let mut answer = read_head(&mut connection.0).expect("an answer");
+    while let Some(length) = line(&mut connection.0) {
+        let length = usize::from_str_radix(&length, 16).expect("a chunk length");
+        answer.body.extend(bytes(&mut connection.0, length));
+        line(&mut connection.0);
+    }
+    answer
 }
 
 /// One request, one connection.

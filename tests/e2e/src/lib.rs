@@ -4,6 +4,7 @@
 //! Danger: a test that cannot run here must say so by name ([`skip`]); `tests/run` compares with the list of skips
 //! that are expected on this class of machine.
 
+pub mod api;
 pub mod device;
 pub mod dist;
 pub mod front;

@@ -132,7 +132,7 @@ impl Server {
     /// What it logged, without the line that every request leaves.
     pub fn log_text(&self) -> String {
         let text = std::fs::read_to_string(self.log()).unwrap_or_default();
-        text.lines().filter(|l| !l.contains("\"message\":\"req\"")).map(|l| format!("{l}\n")).collect()
+        text.lines().filter(|l| !l.contains("\"msg\":\"req\"")).map(|l| format!("{l}\n")).collect()
     }
 }
 

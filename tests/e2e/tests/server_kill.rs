@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use td_e2e::api::Api;
 use td_e2e::random::Random;
 use td_e2e::server::Server;
 use td_e2e::{seed, wait_until};
@@ -20,9 +21,8 @@ fn twenty_kills_under_sixteen_pushing_clients_lose_nothing_acknowledged() {
     let dir = tempfile::tempdir().expect("temp");
     let mut server = Server::start(&dir.path().join("data"));
     let key = server.key("load@example.org");
-    let api = Api { url: server.url(), key };
-    let project = api.post("/v1/projects", &json!({"name": "kill"})).expect("project")["id"].clone();
-    let project = project.as_str().expect("id").to_string();
+    let api = Api::new(server.url(), key);
+    let project = api.project("kill");
     let acked = Arc::new(Mutex::new(Acked::new()));
     let ended = Arc::new(AtomicBool::new(false));
     let pushers: Vec<_> = (0..CLIENTS)
@@ -66,7 +66,7 @@ fn twenty_kills_under_sixteen_pushing_clients_lose_nothing_acknowledged() {
     for (who, newest) in clocks.iter().enumerate() {
         for id in 1..=*newest {
             let Some(seq) = stored.get(&(who, id)) else { continue };
-            let answer = api.push(&project, who, id).expect("push");
+            let answer = push(&api, &project, who, id).expect("push");
             assert_eq!(answer["rejected"][0]["reason"], "duplicate", "{answer}");
             assert_eq!(answer["rejected"][0]["server_seq"], *seq, "{answer}");
         }
@@ -77,7 +77,7 @@ fn twenty_kills_under_sixteen_pushing_clients_lose_nothing_acknowledged() {
 fn push_until(ended: &AtomicBool, who: usize, api: &Api, project: &str, acked: &Mutex<Acked>) -> i64 {
     let mut id = 1;
     while !ended.load(Ordering::SeqCst) {
-        let Ok(answer) = api.push(project, who, id) else {
+        let Ok(answer) = push(api, project, who, id) else {
             // The server is down: ask again when it listens.
             wait_until(Duration::from_secs(30), || {
                 api.get("/healthz").is_ok() || ended.load(Ordering::SeqCst)
@@ -96,43 +96,9 @@ fn payload(who: usize, id: i64) -> Value {
     json!({"new_data": {"title": format!("event {id} of {who}")}, "previous_data": {}, "schema_version": 1})
 }
 
-#[derive(Clone)]
-struct Api {
-    url: String,
-    key: String,
-}
-
-impl Api {
-    fn push(&self, project: &str, who: usize, id: i64) -> Result<Value, ureq::Error> {
-        let event = json!({"client_action_id": id, "action_type": "create", "entity_type": "issues",
-            "entity_id": format!("td-{who:02}{id:06}"), "payload": payload(who, id),
-            "client_timestamp": "2026-11-21T10:00:00Z"});
-        let body = json!({"device_id": format!("device-{who}"), "session_id": "ses_1", "events": [event]});
-        self.post(&format!("/v1/projects/{project}/sync/push"), &body)
-    }
-
-    fn pull_all(&self, project: &str) -> Vec<Value> {
-        let (mut all, mut after) = (Vec::new(), 0);
-        loop {
-            let path = format!("/v1/projects/{project}/sync/pull?after_server_seq={after}&limit=10000");
-            let page = self.get(&path).expect("pull");
-            all.extend(page["events"].as_array().expect("events").iter().cloned());
-            after = page["last_server_seq"].as_i64().expect("seq");
-            if page["has_more"] != true {
-                return all;
-            }
-        }
-    }
-
-    fn post(&self, path: &str, body: &Value) -> Result<Value, ureq::Error> {
-        let request =
-            ureq::post(format!("{}{path}", self.url)).header("Authorization", format!("Bearer {}", self.key));
-        request.send_json(body)?.body_mut().read_json()
-    }
-
-    fn get(&self, path: &str) -> Result<Value, ureq::Error> {
-        let request =
-            ureq::get(format!("{}{path}", self.url)).header("Authorization", format!("Bearer {}", self.key));
-        request.call()?.body_mut().with_config().limit(1 << 30).read_json()
-    }
+fn push(api: &Api, project: &str, who: usize, id: i64) -> Result<Value, ureq::Error> {
+    let event = json!({"client_action_id": id, "action_type": "create", "entity_type": "issues",
+        "entity_id": format!("td-{who:02}{id:06}"), "payload": payload(who, id),
+        "client_timestamp": "2026-11-21T10:00:00Z"});
+    api.push(project, &format!("device-{who}"), &[event])
 }

@@ -78,6 +78,7 @@ macro_rules! law_tests {
             a_log_is_found_by_what_its_events_are,
             a_log_is_made_once_and_never_by_opening,
             deleted_means_gone,
+            a_rewritten_log_has_other_payloads_and_nothing_else_is_new,
             a_project_made_again_starts_empty,
             a_closed_log_says_so,
             two_callers_get_the_same_log,

@@ -2,10 +2,13 @@
 
 use crate::build::*;
 use crate::{Backend, create, is_missing, open, project};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use td_engine::event::LogEvent;
 use td_engine::id::{ProjectId, Seq};
-use td_server::log::LogError;
+use td_engine::payload::Payload;
+use td_server::log::{LogError, Rewrite, Rewritten};
 
 /// [`td_server::log::Logs::create`] and `open`.
 pub fn a_log_is_made_once_and_never_by_opening(backend: &mut dyn Backend) {
@@ -39,6 +42,43 @@ pub fn deleted_means_gone(backend: &mut dyn Backend) {
     backend.restart();
     assert!(is_missing(backend), "back after a restart");
     assert!(matches!(backend.logs().delete(&project()), Err(LogError::Missing)));
+}
+
+struct Retitled;
+
+impl Rewrite for Retitled {
+    fn change(&self, payload: &Payload) -> Option<Payload> {
+        payload.as_str().contains("old").then(|| Payload::stored(payload.as_str().replace("old", "new")))
+    }
+    fn begin(&self, found: &[Rewritten]) -> io::Result<()> {
+        let found: Vec<_> = found.iter().map(|f| (f.seq.0, f.entity_id.as_str())).collect();
+        assert_eq!(found, [(1, "td-1"), (3, "td-3")]);
+        Ok(())
+    }
+    fn end(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// [`td_server::log::Logs::rewrite`].
+pub fn a_rewritten_log_has_other_payloads_and_nothing_else_is_new(backend: &mut dyn Backend) {
+    let log = create(backend);
+    stored(&*log, "d", [titled(1, "old"), event(2), titled(3, "old")]);
+    // A duplicate takes a number that no row has.
+    stored(&*log, "d", [event(2)]);
+    let before = after(&*log, 0);
+    backend.logs().rewrite(&project(), &Retitled).expect("rewritten");
+    assert!(matches!(append(&*log, push("d", [event(9)])), Err(LogError::Closed)));
+    drop(log);
+    backend.crash();
+    let log = open(backend);
+    let now = after(&*log, 0);
+    assert_eq!(now.len(), 3);
+    for (was, is) in before.into_iter().zip(now) {
+        let payload = Retitled.change(&was.payload).unwrap_or_else(|| was.payload.clone());
+        assert_eq!(is, LogEvent { payload, ..was });
+    }
+    assert_eq!(stored(&*log, "d", [event(4)]), [accepted(5)], "numbers are not given again");
 }
 
 /// Law 7: nothing of the old log shines through.

@@ -1,36 +1,43 @@
 //! The load: keep-alive connections on one thread, each with one request under way.
 //!
 //! Duty: cost as little as possible, and believe no answer that does not say what it should.
-//! Danger: this reads only what these servers send: HTTP/1.1 with a length or in chunks.
+//! Danger: a rate that is offered and not kept up with hides in a closed loop. [`paced`] counts what a request waited
+//! for its turn as part of how long it took.
 
-use anyhow::{Context, Result, bail, ensure};
+use crate::events::{self, Does};
+use crate::http::{Answer, Connection, get, post};
+use anyhow::{Result, ensure};
 use serde::Serialize;
 use std::cell::Cell;
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 
 /// What to ask for, again and again.
+#[derive(Clone)]
 pub struct Load {
     addr: SocketAddr,
     kind: Kind,
     path: String,
     key: String,
+    run: u64,
+    next: Rc<Cell<u64>>,
 }
 
+#[derive(Clone, Copy)]
 enum Kind {
     Get,
-    /// So many events.
+    /// So many new issues in a push.
     Push(u64),
     /// A page of so many events, from anywhere in a log that holds at least so many more.
     Pull {
         page: u64,
         stored: u64,
+        gzip: bool,
     },
+    /// What is behind the last event: nothing.
+    Poll(u64),
 }
 
 /// What came of it.
@@ -44,69 +51,73 @@ pub struct Measured {
     pub p99_ms: f64,
     /// How many were answered.
     pub requests: u64,
+    /// In how many seconds.
+    pub seconds: f64,
 }
 
 impl Load {
+    fn new(addr: SocketAddr, kind: Kind, path: String, key: &str) -> Self {
+        Self { addr, kind, path, key: key.into(), run: events::run(), next: Rc::default() }
+    }
+
     /// A GET that must be answered with 200.
-    pub fn get(addr: SocketAddr, path: &str, key: &str) -> Self {
-        Self { addr, kind: Kind::Get, path: path.into(), key: key.into() }
+    pub fn get(addr: SocketAddr, path: &str) -> Self {
+        Self::new(addr, Kind::Get, path.into(), "")
     }
 
     /// Pushes of new events, all of which must be accepted.
-    pub fn push(key: &str, project: &str, events: u64) -> Self {
-        let path = format!("/v1/projects/{project}/sync/push");
-        Self { kind: Kind::Push(events), ..Self::get(SocketAddr::from(([127, 0, 0, 1], 0)), &path, key) }
+    pub fn push(addr: SocketAddr, key: &str, project: &str, events: u64) -> Self {
+        Self::new(addr, Kind::Push(events), format!("/v1/projects/{project}/sync/push"), key)
     }
 
     /// Pages of `page` events of a log that holds `stored`.
-    pub fn pull(key: &str, project: &str, page: u64, stored: u64) -> Self {
+    pub fn pull(addr: SocketAddr, key: &str, project: &str, page: u64, stored: u64, gzip: bool) -> Self {
         let path = format!("/v1/projects/{project}/sync/pull");
-        Self {
-            kind: Kind::Pull { page, stored },
-            ..Self::get(SocketAddr::from(([127, 0, 0, 1], 0)), &path, key)
+        Self::new(addr, Kind::Pull { page, stored, gzip }, path, key)
+    }
+
+    /// Pulls of a client that has everything.
+    pub fn poll(addr: SocketAddr, key: &str, project: &str, head: u64) -> Self {
+        Self::new(addr, Kind::Poll(head), format!("/v1/projects/{project}/sync/pull"), key)
+    }
+
+    /// The n-th request.
+    fn write(&self, n: u64, into: &mut String) {
+        into.clear();
+        let Self { addr, path, key, run, .. } = self;
+        match self.kind {
+            Kind::Get => get(into, *addr, path, key, ""),
+            Kind::Pull { page, stored, gzip } => {
+                let after = events::scatter(n) % stored.saturating_sub(page).max(1);
+                let more = if gzip { "Accept-Encoding: gzip\r\n" } else { "" };
+                get(into, *addr, &format!("{path}?after_server_seq={after}&limit={page}"), key, more);
+            }
+            Kind::Poll(head) => {
+                let client = "exclude_client=0123456789abcdef";
+                get(into, *addr, &format!("{path}?after_server_seq={head}&limit=1000&{client}"), key, "");
+            }
+            Kind::Push(count) => {
+                post(into, *addr, path, key, &events::push(*run, n * count, count, Does::Create(0)));
+            }
         }
     }
 
-    /// The same at another address.
-    pub fn to(self, addr: SocketAddr) -> Self {
-        Self { addr, ..self }
-    }
-
-    /// The n-th request of this run.
-    fn write(&self, n: u64, run: u64, into: &mut String) {
-        into.clear();
-        let Self { addr, path, key, .. } = self;
-        // Writing to a String does not fail.
-        let _ = match self.kind {
-            Kind::Get => {
-                write!(into, "GET {path} HTTP/1.1\r\nHost: {addr}\r\nAuthorization: Bearer {key}\r\n\r\n")
-            }
-            Kind::Pull { page, stored } => {
-                let after = scatter(n) % stored.saturating_sub(page).max(1);
-                write!(
-                    into,
-                    "GET {path}?after_server_seq={after}&limit={page} HTTP/1.1\r\nHost: {addr}\r\n\
-                     Authorization: Bearer {key}\r\n\r\n"
-                )
-            }
-            Kind::Push(events) => {
-                let body = batch(n, run, events);
-                write!(
-                    into,
-                    "POST {path} HTTP/1.1\r\nHost: {addr}\r\nAuthorization: Bearer {key}\r\n\
-                     Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-                    body.len()
-                )
-            }
-        };
-    }
-
     fn check(&self, answer: &Answer) -> Result<()> {
-        let near = answer.body.len().min(200);
+        let body = &answer.body;
+        let near = body.len().min(200);
         let (part, expected) = match self.kind {
-            Kind::Get => (&answer.body[..near], String::new()),
-            Kind::Push(events) => (&answer.body[..near], format!("\"accepted\":{events},")),
-            Kind::Pull { .. } => (&answer.body[answer.body.len() - near..], "\"has_more\":true".into()),
+            Kind::Get => (&body[..near], String::new()),
+            Kind::Push(events) => (&body[..near], format!("\"accepted\":{events},")),
+            // What is inside was looked at once, see `rows::pulls`.
+            Kind::Pull { gzip: true, .. } => {
+                let head = &answer.head;
+                ensure!(head.contains("content-encoding: gzip"), "not packed: {head}");
+                (&body[..0], String::new())
+            }
+            Kind::Pull { .. } => (&body[body.len() - near..], "\"has_more\":true".into()),
+            Kind::Poll(head) => {
+                (&body[..near], format!("{{\"events\":[],\"last_server_seq\":{head},\"has_more\":false}}"))
+            }
         };
         let part = String::from_utf8_lossy(part);
         ensure!(answer.status == 200 && part.contains(&expected), "unexpected: {} {part}", answer.status);
@@ -114,17 +125,65 @@ impl Load {
     }
 }
 
+/// When the next request may leave.
+pub trait Pace {
+    /// Waits for the turn of the `n`-th request. From when on it counts; `None`: no more.
+    async fn turn(&self, n: u64) -> Option<Instant>;
+}
+
+/// As soon as the answer before is there.
+struct Until(Instant);
+
+impl Pace for Until {
+    async fn turn(&self, _: u64) -> Option<Instant> {
+        let now = Instant::now();
+        (now < self.0).then_some(now)
+    }
+}
+
+/// So many a second, whatever the answers do.
+struct Rate {
+    begun: Instant,
+    per_second: f64,
+    end: Instant,
+}
+
+impl Pace for Rate {
+    async fn turn(&self, n: u64) -> Option<Instant> {
+        let due = self.begun + Duration::from_secs_f64(n as f64 / self.per_second);
+        if due >= self.end {
+            return None;
+        }
+        if Instant::now() >= due {
+            // All connections were busy: the wait counts.
+            return Some(due);
+        }
+        tokio::time::sleep_until(due.into()).await;
+        // The timer's own lateness does not.
+        Some(Instant::now())
+    }
+}
+
 /// Drives the load for some time; an unexpected answer fails it.
-pub async fn run(load: Load, connections: usize, time: Duration) -> Result<Measured> {
-    // Each run has a session of its own, so that its events are new.
-    let run = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos() as u64;
-    let (load, next, begun) = (Rc::new(load), Rc::new(Cell::new(0)), Instant::now());
+pub async fn run(load: &Load, connections: usize, time: Duration) -> Result<Measured> {
+    with_pace(load, connections, Until(Instant::now() + time)).await
+}
+
+/// Offers so many requests a second for some time.
+pub async fn paced(load: &Load, connections: usize, per_second: f64, time: Duration) -> Result<Measured> {
+    load.next.set(0);
+    let begun = Instant::now();
+    with_pace(load, connections, Rate { begun, per_second, end: begun + time }).await
+}
+
+/// Drives the load as `pace` has it.
+pub async fn with_pace(load: &Load, connections: usize, pace: impl Pace + 'static) -> Result<Measured> {
+    let (pace, begun) = (Rc::new(pace), Instant::now());
     let local = LocalSet::new();
-    let tasks: Vec<_> = (0..connections)
-        .map(|_| local.spawn_local(connection(load.clone(), next.clone(), run, begun + time)))
-        .collect();
+    let tasks: Vec<_> =
+        (0..connections).map(|_| local.spawn_local(one(load.clone(), Rc::clone(&pace)))).collect();
     local.await;
-    let elapsed = begun.elapsed().as_secs_f64();
+    let seconds = begun.elapsed().as_secs_f64();
     let mut micros = Vec::new();
     for task in tasks {
         micros.extend(task.await??);
@@ -135,133 +194,25 @@ pub async fn run(load: Load, connections: usize, time: Duration) -> Result<Measu
         micros.get(index).map_or(0.0, |us| f64::from(*us) / 1e3)
     };
     let requests = micros.len() as u64;
-    Ok(Measured { per_second: requests as f64 / elapsed, p50_ms: at(0.5), p99_ms: at(0.99), requests })
-}
-
-/// One request after the other until the time is over. How long each took, in microseconds.
-async fn connection(load: Rc<Load>, next: Rc<Cell<u64>>, run: u64, end: Instant) -> Result<Vec<u32>> {
-    let mut stream = TcpStream::connect(load.addr).await?;
-    stream.set_nodelay(true)?;
-    let (mut request, mut answer, mut micros) = (String::new(), Answer::default(), Vec::new());
-    while Instant::now() < end {
-        load.write(next.replace(next.get() + 1), run, &mut request);
-        let asked = Instant::now();
-        stream.write_all(request.as_bytes()).await?;
-        answer.read(&mut stream).await?;
-        micros.push(u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX));
-        load.check(&answer)?;
-    }
-    Ok(micros)
-}
-
-/// Makes the project that the load goes to.
-pub fn create_project(addr: SocketAddr, key: &str) -> Result<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut stream = TcpStream::connect(addr).await?;
-        let body = r#"{"name":"load"}"#;
-        let request = format!(
-            "POST /v1/projects HTTP/1.1\r\nHost: {addr}\r\nAuthorization: Bearer {key}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = Answer::default();
-        answer.read(&mut stream).await?;
-        let made: serde_json::Value = serde_json::from_slice(&answer.body)?;
-        Ok(made["id"].as_str().with_context(|| format!("no project: {made}"))?.to_owned())
+    Ok(Measured {
+        per_second: requests as f64 / seconds,
+        p50_ms: at(0.5),
+        p99_ms: at(0.99),
+        requests,
+        seconds,
     })
 }
 
-/// An answer; its memory is used again for the next.
-#[derive(Default)]
-struct Answer {
-    status: u16,
-    body: Vec<u8>,
-    buffer: Vec<u8>,
-}
-
-impl Answer {
-    async fn read(&mut self, stream: &mut TcpStream) -> Result<()> {
-        let head = self.through(stream, b"\r\n\r\n").await?;
-        let head = String::from_utf8(head)?.to_ascii_lowercase();
-        self.status = head.get(9..12).and_then(|code| code.parse().ok()).context("no status")?;
-        self.body.clear();
-        let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-        if let Some(length) = header("content-length:") {
-            return self.take(stream, length.parse()?).await;
-        }
-        ensure!(header("transfer-encoding:") == Some("chunked"), "an answer without a length: {head}");
-        loop {
-            let line = String::from_utf8(self.through(stream, b"\r\n").await?)?;
-            let size = usize::from_str_radix(line.trim(), 16)?;
-            self.take(stream, size).await?;
-            self.through(stream, b"\r\n").await?;
-            if size == 0 {
-                return Ok(());
-            }
-        }
+/// One request after the other. How long each took, in microseconds.
+async fn one(load: Load, pace: Rc<impl Pace>) -> Result<Vec<u32>> {
+    let mut connection = Connection::open(load.addr).await?;
+    let (mut request, mut answer, mut micros) = (String::new(), Answer::default(), Vec::new());
+    loop {
+        let n = load.next.replace(load.next.get() + 1);
+        let Some(asked) = pace.turn(n).await else { return Ok(micros) };
+        load.write(n, &mut request);
+        connection.ask(request.as_bytes(), &mut answer).await?;
+        micros.push(u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX));
+        load.check(&answer)?;
     }
-
-    /// Removes and returns what is up to and with the mark.
-    async fn through(&mut self, stream: &mut TcpStream, mark: &[u8]) -> Result<Vec<u8>> {
-        loop {
-            if let Some(at) = self.buffer.windows(mark.len()).position(|window| window == mark) {
-                let rest = self.buffer.split_off(at + mark.len());
-                return Ok(std::mem::replace(&mut self.buffer, rest));
-            }
-            self.more(stream).await?;
-        }
-    }
-
-    /// Moves so many bytes to the body.
-    async fn take(&mut self, stream: &mut TcpStream, bytes: usize) -> Result<()> {
-        while self.buffer.len() < bytes {
-            self.more(stream).await?;
-        }
-        self.body.extend(self.buffer.drain(..bytes));
-        Ok(())
-    }
-
-    async fn more(&mut self, stream: &mut TcpStream) -> Result<()> {
-        self.buffer.reserve(64 * 1024);
-        if stream.read_buf(&mut self.buffer).await? == 0 {
-            bail!("the server closed the connection");
-        }
-        Ok(())
-    }
-}
-
-/// Creations of issues, as the client sends them.
-fn batch(n: u64, run: u64, events: u64) -> String {
-    let mut body = format!(r#"{{"device_id":"load","session_id":"ses_{run}","events":["#);
-    for action in n * events + 1..=(n + 1) * events {
-        let id = entity(run ^ action);
-        let comma = if action > n * events + 1 { "," } else { "" };
-        // Writing to a String does not fail.
-        let _ = write!(
-            body,
-            r#"{comma}{{"client_action_id":{action},"action_type":"create","entity_type":"issues","entity_id":"{id}","payload":{},"client_timestamp":"2026-11-21T09:53:18.7+02:00"}}"#,
-            payload(&id)
-        );
-    }
-    body.push_str("]}");
-    body
-}
-
-/// An id in no order, as clients make them.
-pub fn entity(n: u64) -> String {
-    format!("td-{:012x}", scatter(n) & 0xffff_ffff_ffff)
-}
-
-/// The body of an event, of the size of an ordinary issue.
-pub fn payload(id: &str) -> String {
-    format!(
-        r#"{{"meta":{{"v":1,"actor":"user:load","origin":"td-load","base_seq":0}},"new_data":{{"id":"{id}","title":"Repair the lamp over the shed door","description":"","status":"open","type":"task","priority":"P2","points":0,"labels":[],"created_at":"2026-11-21T09:53:18.7Z","updated_at":"2026-11-21T09:53:18.7Z"}},"previous_data":{{}},"schema_version":1}}"#
-    )
-}
-
-fn scatter(n: u64) -> u64 {
-    let z = n.wrapping_add(0x9E37_79B9_7F4A_7C15).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    (z ^ (z >> 29)).wrapping_mul(0x94D0_49BB_1331_11EB) >> 3
 }

@@ -1,35 +1,44 @@
-//! td-load: how fast the server is, as ratios to what this machine can do at all.
+//! td-load: how fast the server is, and what it costs, held against what this machine can do at all.
 //!
-//! Duty: measure the disk, SQLite, an empty route and our server in one run on one machine, and fail if the server is
-//! too slow *in relation*. Absolute numbers of a shared machine mean nothing; their ratios hold.
-//! Invariant: every server runs alone on one core, the load on another; disk and SQLite are measured where the server
-//! keeps its data.
+//! Duty: measure every row of `docs/performance.md` in one run on one machine, and fail if a ratio is lost. Absolute
+//! numbers of a shared machine mean little, their ratios hold: so plain numbers are judged by `--full` only, as the
+//! median of three.
+//! Invariant: every server runs on one core, the load on another; disk and SQLite are measured where the server keeps
+//! its data and on the core it runs on.
 //! Danger: a load generator that is the bottleneck measures itself. The empty route is driven by the same one, so what
 //! it costs is in both sides of the ratio.
 
 mod baseline;
 mod cores;
 mod drive;
+mod events;
+mod http;
 mod report;
+mod rows;
 mod server;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use cores::Cores;
-use drive::{Load, Measured};
 use report::Report;
+use rows::Bench;
 use server::Child;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// Measures the server against this machine's disk, SQLite and an empty HTTP route.
 #[derive(Parser)]
 #[command(name = "td-load", version)]
 struct Cli {
-    /// About half a minute instead of two
-    #[arg(long)]
+    /// The ratios only, in about two minutes; the default
+    #[arg(long, conflicts_with = "full")]
     quick: bool,
+    /// Every row three times, in about ten minutes: the median counts
+    #[arg(long)]
+    full: bool,
+    /// Only this row (a word: single, burst, polls, snapshot, sustained, memory, latency); may be repeated
+    #[arg(long, value_name = "ROW")]
+    only: Vec<String>,
     /// For programs
     #[arg(long)]
     json: bool,
@@ -56,7 +65,7 @@ fn main() -> ExitCode {
         Ok(report) => {
             if cli.json {
                 println!("{}", report.json());
-                eprintln!("figure: {}", report.figure());
+                report.figures().iter().for_each(|line| eprintln!("figure: {line}"));
             } else {
                 print!("{}", report.text());
             }
@@ -72,46 +81,44 @@ fn fail(e: &anyhow::Error) -> ExitCode {
 }
 
 fn measure(cli: &Cli) -> Result<Report> {
-    let unit = if cli.quick { 1 } else { 5 };
-    let seconds = |n: u64| Duration::from_secs(n * unit);
     let program = std::env::current_exe()?;
     let dir = cli.dir.as_deref().or(program.parent()).context("a folder for the data")?;
-    let data = tempfile::Builder::new().prefix("td-load-").tempdir_in(dir);
-    let data = data.with_context(|| format!("no data can be kept in {}; try --dir DIR", dir.display()))?;
     let binary = server::binary(cli.server.clone())?;
     let cores = Cores::choose()?;
     cores.load()?;
-
-    let before = baseline::fdatasync(data.path(), seconds(1))?;
-    let sqlite = baseline::sqlite(data.path(), seconds(2))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-
-    let hello = Child::hello(&cores, data.path())?;
-    let route = runtime.block_on(drive::run(Load::get(hello.addr, "/", ""), 64, seconds(3)))?;
-    hello.stop()?;
-
-    let (key, project) = server::first_project(&binary, &cores, data.path())?;
-    let phase = |load: Load, connections: usize, time: Duration| -> Result<(Measured, server::Counts)> {
-        let child = Child::td_sync(&binary, &cores, data.path())?;
-        let measured = runtime.block_on(drive::run(load.to(child.addr), connections, time))?;
-        Ok((measured, child.stop()?.context("the server did not say how many commits it made")?))
-    };
-    let single = phase(Load::push(&key, &project, 1), 64, seconds(5))?;
-    let alone = phase(Load::push(&key, &project, 1), 1, seconds(1))?;
-    let batches = phase(Load::push(&key, &project, 100), 16, seconds(3))?;
-    let stored = [single, alone, batches].map(|(_, counts)| counts.events).iter().sum();
-    let pulls = phase(Load::pull(&key, &project, 1000, stored), 16, seconds(3))?;
-    let after = baseline::fdatasync(data.path(), seconds(1))?;
-
-    Ok(Report {
-        separate_cores: cores.are_separate(),
-        fdatasync_before: before,
-        fdatasync_after: after,
-        sqlite_events: sqlite,
-        hello: route,
-        single: single.into(),
-        single_alone: alone.into(),
-        batches_of_100: batches.into(),
-        pulls_of_1000: pulls.into(),
-    })
+    let mut plan = rows::plan(!cli.full && cli.only.is_empty());
+    let known = |word: &String| plan.iter().any(|(name, _)| name == word);
+    if let Some(unknown) = cli.only.iter().find(|word| !known(word)) {
+        ensure!(false, "there is no row {unknown}");
+    }
+    plan.retain(|(name, _)| cli.only.is_empty() || cli.only.iter().any(|word| word == name));
+    let mut notes = report::surroundings()?;
+    notes.extend((!cores.are_separate()).then(|| "server and load shared one core".into()));
+    let mut passes = Vec::new();
+    for pass in 1..=if cli.full { 3 } else { 1 } {
+        let data = tempfile::Builder::new().prefix("td-load-").tempdir_in(dir);
+        let data =
+            data.with_context(|| format!("no data can be kept in {}; try --dir DIR", dir.display()))?;
+        let hello = Child::hello(&cores, data.path())?;
+        let bench = Bench {
+            quick: !cli.full,
+            cores: &cores,
+            binary: &binary,
+            dir: data.path(),
+            runtime: &runtime,
+            hello: &hello,
+        };
+        let mut rows = Vec::new();
+        for (name, step) in &plan {
+            let measured = step(&bench).with_context(|| format!("row {name}"))?;
+            measured.iter().for_each(|row| {
+                eprintln!("pass {pass}: {}: {:.2} {}: {}", row.name, row.reached, row.unit, row.beside)
+            });
+            rows.extend(measured);
+        }
+        hello.stop()?;
+        passes.push(rows);
+    }
+    Ok(Report::new(passes, cli.full, notes))
 }

@@ -44,7 +44,7 @@ pub async fn look(
 
 /// POST `/auth/device/approve`
 pub async fn press(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) -> Result<Response, ApiError> {
-    let form = Text::read(&inbox).await?;
+    let form = Text::short(&inbox).await?;
     let token = Query::parse(&form.as_str()).text("token").unwrap_or_default().to_string();
     match Token::read(&token) {
         Some(proof) => approve(&app, &from, proof).await,
@@ -93,7 +93,7 @@ pub async fn code_form(_from: Stranger) -> Response {
 /// POST `/auth/device/code`: first the list of what waits, then one of it approved. The list is shown because somebody
 /// else may have started a login under the same address.
 pub async fn code(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) -> Result<Response, ApiError> {
-    let text = Text::read(&inbox).await?;
+    let text = Text::short(&inbox).await?;
     let form = Query::parse(&text.as_str());
     let field = |name: &str| form.text(name).unwrap_or_default().to_string();
     let (typed, login) = (field("code"), field("login"));

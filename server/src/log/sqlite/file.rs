@@ -111,7 +111,9 @@ fn tune(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
         ));
     }
     conn.pragma_update(None, "synchronous", options.durability.pragma())?;
-    conn.pragma_update(None, "cache_size", -4096)?;
+    // A group of thousands of events writes as many pages of the index on entities. Those that have no room are written
+    // out, read back and written again; given back when nobody pushes.
+    conn.pragma_update(None, "cache_size", -16384)?;
     if let CheckpointPolicy::Own { bytes, .. } = options.checkpoint {
         conn.pragma_update(None, "journal_size_limit", i64::try_from(bytes).unwrap_or(i64::MAX))?;
     }

@@ -9,6 +9,7 @@ mod file;
 mod inspect;
 mod late;
 mod reader;
+mod rewrite;
 mod writer;
 
 #[cfg(test)]
@@ -18,7 +19,7 @@ pub(crate) use file::SCHEMA as EVENTS_SCHEMA;
 pub(crate) use reader::event as stored_event;
 
 use super::{
-    Clock, CommitGate, EventLog, Filter, Head, HistoryQuery, Inspected, LogError, ReadQuery, Ticket,
+    Clock, CommitGate, EventLog, Filter, Head, HistoryQuery, Inspected, LogError, RawEvent, ReadQuery, Ticket,
 };
 use crate::metrics::Histogram;
 use late::HasMarks;
@@ -220,6 +221,15 @@ impl SqliteLog {
     }
 }
 
+impl SqliteLog {
+    /// The statement for a page, and its values.
+    fn page<'q>(&self, query: &'q ReadQuery) -> (&'static str, (i64, Option<&'q str>, i64)) {
+        let exclude = query.exclude.as_ref().map(DeviceId::as_str);
+        let page = if exclude.is_some() && self.late.get() { reader::PAGE_WITH_LATE } else { reader::PAGE };
+        (page, (query.after.0, exclude, limit(query.limit)))
+    }
+}
+
 impl EventLog for SqliteLog {
     fn append_at_most(&self, push: Push, most_new: i64) -> Ticket {
         let (reply, ticket) = oneshot::channel();
@@ -248,9 +258,17 @@ impl EventLog for SqliteLog {
         query: &ReadQuery,
         each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
     ) -> Result<usize, LogError> {
-        let exclude = query.exclude.as_ref().map(DeviceId::as_str);
-        let page = if exclude.is_some() && self.late.get() { reader::PAGE_WITH_LATE } else { reader::PAGE };
-        self.readers.read(page, (query.after.0, exclude, limit(query.limit)), each)
+        let (page, values) = self.page(query);
+        self.readers.read(page, values, each)
+    }
+
+    fn read_raw(
+        &self,
+        query: &ReadQuery,
+        each: &mut dyn FnMut(&RawEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        let (page, values) = self.page(query);
+        self.readers.read_raw(page, values, each)
     }
 
     fn history(

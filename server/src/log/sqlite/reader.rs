@@ -6,7 +6,7 @@
 
 use super::inspect::inspect;
 use super::{file, lock};
-use crate::log::{Filter, Inspected, LogError};
+use crate::log::{Filter, Inspected, LogError, RawEvent};
 use rusqlite::{Connection, Params, Row};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -68,7 +68,21 @@ impl Readers {
         values: impl Params,
         each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
     ) -> Result<usize, LogError> {
-        self.with(|conn| page(conn, sql, values, each))
+        self.with(|conn| page(conn, sql, values, |row| Ok(each(event(row)?))))
+    }
+
+    pub(super) fn read_raw(
+        &self,
+        sql: &str,
+        values: impl Params,
+        each: &mut dyn FnMut(&RawEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        let pass_on = |row: &Row<'_>| match raw(row) {
+            Some(raw) => Ok(each(&raw)),
+            // Written in another way than ours, or damaged.
+            None => Ok(each(&RawEvent::from(&event(row)?))),
+        };
+        self.with(|conn| page(conn, sql, values, pass_on))
     }
 
     pub(super) fn inspect(
@@ -121,7 +135,9 @@ impl Drop for Loan<'_> {
         let mut pool = lock(&self.0.pool);
         pool.out -= 1;
         if pool.over.is_none() && pool.idle.len() < KEPT {
-            pool.idle.extend(self.1.take());
+            // Its pages are the next page's at best, and the system has them too.
+            let conn = self.1.take().inspect(|conn| drop(conn.release_memory()));
+            pool.idle.extend(conn);
         }
         self.0.returned.notify_one();
     }
@@ -131,18 +147,38 @@ fn page(
     conn: &Connection,
     sql: &str,
     values: impl Params,
-    each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
+    mut each: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>, LogError>,
 ) -> Result<usize, LogError> {
     let mut statement = conn.prepare_cached(sql).map_err(file::storage)?;
     let mut rows = statement.query(values).map_err(file::storage)?;
     let mut handed = 0;
     while let Some(row) = rows.next().map_err(file::storage)? {
         handed += 1;
-        if each(event(row)?).is_break() {
+        if each(row)?.is_break() {
             break;
         }
     }
     Ok(handed)
+}
+
+/// The row as it is; `None` where it takes more than looking at it.
+fn raw<'r>(row: &'r Row<'_>) -> Option<RawEvent<'r>> {
+    let text = |column: usize| row.get_ref(column).ok()?.as_str().ok().filter(|text| !text.is_empty());
+    let payload = row.get_ref(7).ok()?.as_bytes().ok()?;
+    Some(RawEvent {
+        seq: Seq(row.get(0).ok()?),
+        device: text(1)?,
+        session: text(2)?,
+        action_id: row.get(3).ok()?,
+        action: text(4)?,
+        entity_type: text(5)?,
+        entity_id: text(6)?,
+        payload: match std::str::from_utf8(payload) {
+            Ok(payload) => payload.into(),
+            Err(_) => String::from_utf8_lossy(payload),
+        },
+        client_time: ClientTime::wire_form(text(8)?)?,
+    })
 }
 
 /// From the first nine columns, in the order of [`PAGE`].

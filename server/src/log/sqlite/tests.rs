@@ -149,6 +149,54 @@ fn a_damaged_row_is_named() {
 }
 
 #[test]
+fn what_is_passed_on_is_what_is_read_however_it_was_written() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (path, log) = new_log(&dir, options());
+    (1..=6).for_each(|n| drop(append(&log, push(n)).expect("stored")));
+    let odd = "UPDATE events SET client_timestamp = '2026-11-21T09:53:18.70Z' WHERE server_seq = 2;
+        UPDATE events SET client_timestamp = '2026-11-21 09:53:18.7 +0200 CEST' WHERE server_seq = 3;
+        UPDATE events SET payload = CAST(payload AS TEXT), entity_id = '\"\' WHERE server_seq = 4;
+        UPDATE events SET payload = x'22ff22' WHERE server_seq = 5";
+    Connection::open(&path).and_then(|conn| conn.execute_batch(odd)).expect("written by others");
+    let passed_on = || {
+        let mut passed_on: Vec<LogEvent> = Vec::new();
+        let query = ReadQuery { after: Seq(0), limit: 100, exclude: None };
+        log.read_raw(&query, &mut |event| {
+            let mut json = Vec::new();
+            event.write(&mut json);
+            passed_on.push(serde_json::from_slice(&json).expect("JSON"));
+            ControlFlow::Continue(())
+        })
+        .map(|_| passed_on)
+    };
+    assert_eq!(passed_on().expect("events"), read(&log).expect("events"));
+    let spoil = "UPDATE events SET session_id = '' WHERE server_seq = 6";
+    Connection::open(&path).and_then(|conn| conn.execute(spoil, [])).expect("spoilt");
+    assert!(matches!(passed_on(), Err(LogError::Damaged { seq: Seq(6), .. })));
+}
+
+#[test]
+fn a_push_that_the_file_refuses_takes_nothing_out_of_its_commit() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let options = Options { gate: Arc::new(CommitGate::new(1)), ..options() };
+    let path = dir.path().join("events.db");
+    SqliteLog::create(&path, &options).expect("a file");
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON events WHEN NEW.entity_id = 'td-2'
+        BEGIN SELECT RAISE(ABORT, 'not this one'); END";
+    Connection::open(&path).and_then(|conn| conn.execute_batch(refuse)).expect("a trigger");
+    let log = SqliteLog::open(&path, options.clone()).expect("a log");
+    let permit = options.gate.pass();
+    let tickets = [1, 2, 3].map(|n| log.append(push(n)));
+    drop(permit);
+    let [first, second, third] = tickets.map(|ticket| ticket.blocking_recv().expect("an answer"));
+    assert_eq!(first.expect("stored"), accepted(1));
+    assert!(matches!(second, Err(LogError::Refused(_))));
+    assert_eq!(third.expect("stored"), accepted(2), "a refused push consumes no number");
+    assert_eq!(read(&log).expect("events").len(), 2);
+    assert_eq!(options.counters.read().commits, 1, "they shared a commit");
+}
+
+#[test]
 fn a_lingering_reader_holds_up_no_push() {
     let dir = tempfile::tempdir().expect("a folder");
     let (_, log) = new_log(&dir, options());

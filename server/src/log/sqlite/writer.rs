@@ -60,6 +60,11 @@ impl Job {
         Self { push, most_new, load, reply }
     }
 
+    /// Whether it may have to be taken back for storing more than its sender may.
+    fn may_be_too_many(&self) -> bool {
+        i64::try_from(self.push.events.len()).map_or(true, |events| events > self.most_new)
+    }
+
     /// Whether more waits than may, this push included. A push alone is never too much.
     pub(super) fn overloads(&self, most: usize) -> bool {
         let waiting = self.load.queued.load(Ordering::Relaxed);
@@ -138,6 +143,8 @@ impl Writer {
                     let gate = self.options.gate.clone();
                     let _permit = gate.pass();
                     self.checkpoint();
+                    // Pages kept for the next push, which nobody seems to send.
+                    let _ = self.conn.release_memory();
                 }
             }
         }
@@ -233,49 +240,62 @@ fn commit(
 ) -> Result<(Vec<Answer>, Head), LogError> {
     let (time, shown) = stamp((options.clock)());
     let step = |sql: &str| -> rusqlite::Result<()> { conn.prepare_cached(sql)?.execute([]).map(drop) };
-    let marks = Marks::of(conn, late);
-    let mut head = before;
-    let mut answers = Vec::with_capacity(group.len());
-    let all = (|| {
-        step("BEGIN IMMEDIATE")?;
-        for job in group {
-            if let Some(why) = oversize(&job.push) {
-                answers.push(Err(LogError::Refused(why)));
-                continue;
+    let mut apart = false;
+    loop {
+        let marks = Marks::of(conn, late);
+        let (mut head, mut answers) = (before, Vec::with_capacity(group.len()));
+        let committed = (|| {
+            step("BEGIN IMMEDIATE")?;
+            for job in group {
+                if let Some(why) = oversize(&job.push) {
+                    answers.push(Err(LogError::Refused(why)));
+                    continue;
+                }
+                // A savepoint costs a copy of every page that the push writes.
+                let alone = apart || job.may_be_too_many();
+                if alone {
+                    step("SAVEPOINT push")?;
+                }
+                let placed = InFile::new(conn, &marks, &job.push.device, &time)
+                    .and_then(|mut rows| place(&job.push, head.allocated, &*options.schema, &mut rows));
+                let refused = match placed {
+                    Ok(placed) if placed.stored > job.most_new => LogError::TooMany,
+                    Ok(placed) => {
+                        advance(&mut head, &placed);
+                        answers.push(Ok(placed.outcomes));
+                        if alone {
+                            step("RELEASE push")?;
+                        }
+                        continue;
+                    }
+                    Err(e) if only_this_push(&e) => LogError::Refused(e.to_string()),
+                    Err(e) => return Err(e),
+                };
+                if !alone {
+                    return Ok(false);
+                }
+                step("ROLLBACK TO push")?;
+                marks.rolled_back()?;
+                step("RELEASE push")?;
+                answers.push(Err(refused));
             }
-            step("SAVEPOINT push")?;
-            match InFile::new(conn, &marks, &job.push.device, &time)
-                .and_then(|mut rows| place(&job.push, head.allocated, &*options.schema, &mut rows))
-            {
-                Ok(placed) if placed.stored > job.most_new => {
-                    step("ROLLBACK TO push")?;
-                    marks.rolled_back()?;
-                    answers.push(Err(LogError::TooMany));
-                }
-                Ok(placed) => {
-                    advance(&mut head, &placed);
-                    answers.push(Ok(placed.outcomes));
-                }
-                Err(e) if only_this_push(&e) => {
-                    step("ROLLBACK TO push")?;
-                    marks.rolled_back()?;
-                    answers.push(Err(LogError::Refused(e.to_string())));
-                }
-                Err(e) => return Err(e),
+            if head.allocated > before.allocated {
+                file::save_allocated(conn, head.allocated)?;
             }
-            step("RELEASE push")?;
+            step("COMMIT")?;
+            Ok(true)
+        })();
+        if committed.map_err(file::storage)? {
+            marks.committed(late);
+            if head.seq > before.seq {
+                head.last_time = shown;
+            }
+            return Ok((answers, head));
         }
-        if head.allocated > before.allocated {
-            file::save_allocated(conn, head.allocated)?;
-        }
-        step("COMMIT")
-    })();
-    all.map_err(file::storage)?;
-    marks.committed(late);
-    if head.seq > before.seq {
-        head.last_time = shown;
+        // One push cannot be taken out of the others' midst: all once more, each so that it can.
+        step("ROLLBACK").map_err(file::storage)?;
+        apart = true;
     }
-    Ok((answers, head))
 }
 
 fn advance(head: &mut Head, placed: &Placed) {

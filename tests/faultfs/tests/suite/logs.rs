@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use td_engine::id::ProjectId;
 use td_faultfs::Disk;
-use td_server::log::{EventLog, LogError, Logs, Options, SqliteLog};
+use td_server::log::{EventLog, LogError, Logs, Options, Rewrite, SqliteLog};
 
 pub struct FaultLogs {
     pub disk: Arc<Disk>,
@@ -60,6 +60,13 @@ impl Logs for FaultLogs {
         }
         self.disk.remove(&file(project));
         Ok(())
+    }
+
+    fn rewrite(&self, project: &ProjectId, by: &dyn Rewrite) -> Result<(), LogError> {
+        if let Some(log) = self.lock().remove(project) {
+            log.close(LogError::Closed);
+        }
+        SqliteLog::rewrite(Path::new(&file(project)), &options(&self.disk), by)
     }
 
     fn close_idle(&self, _idle: Duration) -> usize {

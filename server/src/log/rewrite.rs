@@ -1,0 +1,37 @@
+//! Replacing payloads of a log where they stand: what a secret that was pushed by mistake needs, and nothing else does.
+
+use std::io;
+use td_engine::event::LogEvent;
+use td_engine::id::Seq;
+use td_engine::payload::Payload;
+
+/// What is replaced, and what has to happen around it while the log is closed.
+pub trait Rewrite {
+    /// The payload that takes this one's place; `None` leaves it.
+    fn change(&self, payload: &Payload) -> Option<Payload>;
+    /// Before anything is replaced.
+    fn begin(&self, found: &[Rewritten]) -> io::Result<()>;
+    /// After everything was.
+    fn end(&self) -> io::Result<()>;
+}
+
+/// An event whose payload is replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewritten {
+    /// Its place.
+    pub seq: Seq,
+    /// Kind of entity, as it is stored.
+    pub entity_type: String,
+    /// Which entity.
+    pub entity_id: String,
+}
+
+impl Rewritten {
+    pub(super) fn of(event: &LogEvent) -> Self {
+        Self {
+            seq: event.seq,
+            entity_type: event.entity_type.as_str().to_owned(),
+            entity_id: event.entity_id.clone(),
+        }
+    }
+}

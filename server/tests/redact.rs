@@ -1,0 +1,165 @@
+//! A secret that was pushed is taken out of log, live view, snapshots and files, on a running server and on a stopped
+//! one; devices are told, and what a crash cut off is finished.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::Path;
+use std::process::Stdio;
+use support::wire::Ask;
+use support::{Server, wait_until};
+
+const SECRET: &str = "hunter2-\"quoted\"-é";
+
+struct World {
+    server: Server,
+    key: String,
+    project: String,
+}
+
+fn event(n: i64, action: &str, id: &str, title: &str, before: Value) -> Value {
+    let t = "2026-11-21T10:00:00Z";
+    let row = json!({"id": id, "title": title, "status": "open", "type": "task", "priority": "P2", "created_at": t, "updated_at": t});
+    json!({"client_action_id": n, "action_type": action, "entity_type": "issues", "entity_id": id,
+        "payload": {"schema_version": 1, "new_data": row, "previous_data": before}, "client_timestamp": t})
+}
+
+/// Two issues: one that has the secret still, one that had it once; and a snapshot with both.
+fn world() -> World {
+    let server = Server::start();
+    let (key, _) = server.key("ana");
+    let project = server.project(&key, "Garden");
+    let leak = format!("token is {SECRET}");
+    let events = json!([
+        event(1, "create", "td-000001", &leak, json!({})),
+        event(2, "create", "td-000002", &leak, json!({})),
+        event(3, "update", "td-000002", "clean", json!({"title": leak})),
+        event(4, "create", "td-000003", "harmless", json!({})),
+    ]);
+    let push = json!({"device_id": "dev", "session_id": "ses", "events": events});
+    let path = format!("/v1/projects/{project}/sync/push");
+    assert_eq!(server.ask(&Ask::post(&path).key(&key).json(&push)).status, 200);
+    let w = World { server, key, project };
+    assert_eq!(w.get("sync/snapshot").0, 200);
+    w
+}
+
+impl World {
+    fn get(&self, rest: &str) -> (u16, Vec<u8>) {
+        let ask = Ask::get(&format!("/v1/projects/{}/{rest}", self.project)).key(&self.key);
+        let answer = self.server.ask(&ask);
+        (answer.status, answer.body)
+    }
+
+    fn events(&self) -> Vec<Value> {
+        let (_, body) = self.get("sync/pull");
+        let page: Value = serde_json::from_slice(&body).expect("json");
+        page["events"].as_array().expect("events").clone()
+    }
+
+    fn redact(&self, text: &str) -> (bool, String) {
+        let mut command = self.server.command(&["admin", "redact", "--json", "--project", &self.project]);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("run");
+        child.stdin.take().expect("stdin").write_all(format!("{text}\n").as_bytes()).expect("write");
+        let out = child.wait_with_output().expect("ended");
+        let said = [out.stdout, out.stderr].concat();
+        (out.status.success(), String::from_utf8_lossy(&said).into_owned())
+    }
+
+    fn folder(&self) -> std::path::PathBuf {
+        self.server.data().join("projects").join(&self.project)
+    }
+}
+
+/// Every file below that holds the secret, as it is or as JSON spells it.
+fn leaks(dir: &Path) -> Vec<String> {
+    let escaped = SECRET.replace('"', "\\\"");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("list") {
+        let path = entry.expect("entry").path();
+        if path.is_dir() {
+            found.extend(leaks(&path));
+        } else if path.is_file() {
+            let bytes = std::fs::read(&path).expect("read");
+            let has = |n: &str| bytes.windows(n.len()).any(|w| w == n.as_bytes());
+            if has(SECRET) || has(&escaped) {
+                found.push(path.display().to_string());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_secret_leaves_log_view_snapshots_and_files_and_sequences_stay() {
+    let w = world();
+    let before = w.events();
+    assert!(!leaks(&w.server.data()).is_empty(), "the test looks where the secret is");
+    let (done, said) = w.redact(SECRET);
+    assert!(done, "{said}");
+    let said: Value = serde_json::from_str(&said).expect("json");
+    assert_eq!((&said["events"], &said["updates"]), (&json!(3), &json!(1)));
+    let after = w.events();
+    assert_eq!(after.len(), before.len() + 1);
+    for (before, after) in before.iter().zip(&after) {
+        for part in
+            ["server_seq", "device_id", "session_id", "client_action_id", "client_timestamp", "entity_id"]
+        {
+            assert_eq!(before[part], after[part], "{part}");
+        }
+    }
+    assert_eq!(after[0]["payload"]["new_data"]["title"], "token is [redacted]");
+    assert_eq!(after[3], before[3], "what had it not is as it was");
+    let told = &after[4];
+    assert_eq!((&told["entity_id"], &told["action_type"]), (&json!("td-000001"), &json!("update")));
+    assert_eq!(told["payload"]["new_data"]["title"], "token is [redacted]");
+    let (status, snapshot) = w.get("sync/snapshot");
+    assert_eq!(status, 200);
+    assert!(snapshot.windows(10).any(|x| x == b"[redacted]"));
+    assert_eq!(leaks(&w.server.data()), [""; 0]);
+    // The numbering goes on, and nothing is recorded as a conflict: nobody lost anything that was meant to stay.
+    let push = json!({"device_id": "dev", "session_id": "ses", "events": [event(5, "create", "td-000005", "later", json!({}))]});
+    let path = format!("/v1/projects/{}/sync/push", w.project);
+    let pushed = w.server.ask(&Ask::post(&path).key(&w.key).json(&push)).json();
+    assert!(pushed["acks"][0]["server_seq"].as_i64() > told["server_seq"].as_i64(), "{pushed}");
+    let (_, conflicts) = w.get("sync/conflicts");
+    let conflicts: Value = serde_json::from_slice(&conflicts).expect("json");
+    assert_eq!(conflicts["conflicts"], json!([]));
+    // Again finds nothing, and tells nobody again.
+    let (done, said) = w.redact(SECRET);
+    let said: Value = serde_json::from_str(&said).expect("json");
+    assert!(done && said["events"] == 0 && said["updates"] == 0, "{said}");
+}
+
+#[test]
+fn a_short_text_and_a_part_of_an_id_are_refused_and_nothing_changes() {
+    let w = world();
+    let before = w.events();
+    let (done, said) = w.redact("abc");
+    assert!(!done && said.contains("text_too_short"), "{said}");
+    let (done, said) = w.redact("td-000003");
+    assert!(!done && said.contains("redact_failed") && said.contains("part of the id"), "{said}");
+    assert_eq!(w.events(), before);
+}
+
+#[test]
+fn what_a_crash_cut_off_is_finished_at_the_next_start() {
+    let mut w = world();
+    let (done, said) = w.redact("token is hunter2");
+    assert!(done, "{said}");
+    // As after a crash behind the log's commit: the note is there, and what was made from the old log too.
+    let mark = json!({"v": 1, "run": "00", "entities": [["issues", "td-000001"]]});
+    let stale = w.folder().join("snap");
+    w.server.kill();
+    std::fs::write(w.folder().join("redacting.json"), mark.to_string()).expect("mark");
+    std::fs::create_dir_all(&stale).expect("folder");
+    std::fs::write(stale.join("stale"), SECRET).expect("a stale snapshot");
+    w.server.run();
+    assert!(!stale.join("stale").exists());
+    wait_until("the mark is gone", || !w.folder().join("redacting.json").exists());
+    let events = w.events();
+    let updates = events.iter().filter(|e| e["device_id"] == "td-sync-redact").count();
+    assert_eq!(updates, 2, "once by the command, once by the start, under its own session");
+}
