@@ -25,6 +25,8 @@ pub fn rows(bench: &Bench<'_>) -> Result<Vec<Row>> {
         let mut long = Project::fill(&server, "long", events).await?;
         // The first one is built, not continued.
         for project in [&mut short, &mut long] {
+            // The server has closed the old one while the other project was filled.
+            project.connection = Connection::open(server.addr()).await?;
             project.move_on().await?;
             project.snapshot().await?;
         }
