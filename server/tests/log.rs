@@ -23,9 +23,14 @@ fn every_line_about_a_request_says_which_whose_and_where() {
     let server = Server::with(&[("SYNC_LOG_LEVEL", "debug")]);
     let (key, user) = server.key("ana");
     let project = server.project(&key, "P");
+    assert_eq!(server.ask(&support::push(&project, &[1]).key(&key)).status, 200);
     let answer =
         server.ask(&Ask::get(&format!("/v1/projects/{project}/sync/pull?after_server_seq=0")).key(&key));
-    let lines = lines(&server, answer.header("x-request-id").expect("an id"));
+    let rid = answer.header("x-request-id").expect("an id");
+    // The page is still being sent when the request is logged.
+    wait_until("both lines are there", || lines(&server, rid).len() == 2);
+    let mut lines = lines(&server, rid);
+    lines.sort_by_key(|line| line["msg"].to_string());
     assert_eq!(lines.iter().map(|l| l["msg"].as_str().expect("msg")).collect::<Vec<_>>(), ["pulled", "req"]);
     for line in &lines {
         assert_eq!((line["uid"].as_str(), line["pid"].as_str()), (Some(&*user), Some(&*project)), "{line}");
