@@ -152,7 +152,7 @@ impl Action {
             event.action.as_str() == logged.action
                 && event.entity_type == logged.entity_type
                 && event.entity_id == logged.entity_id
-                && event.payload.is_some_and(|p| p.canonical() == logged.payload.canonical())
+                && event.payload.is_some_and(|p| logged.payload.was(&p))
         })
     }
 }

@@ -8,6 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, value::RawValue};
 use sha2::{Digest, Sha256};
 
+/// Stands where a secret was taken out of a payload.
+pub const REDACTED: &str = "[redacted]";
+
 /// One JSON value as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload(Box<str>);
@@ -49,6 +52,18 @@ impl Payload {
     pub fn canonical(&self) -> String {
         // `Map` without `preserve_order` is a BTreeMap, so re-serialising sorts.
         self.value().map(|v| v.to_string()).unwrap_or_else(|_| self.0.to_string())
+    }
+
+    /// Whether this, which a log has, is what was once pushed as `pushed` (law 4). Where a secret was taken out, nobody
+    /// knows any more what stood there: a device that sends the same event once more must not bring the secret back.
+    pub fn was(&self, pushed: &Payload) -> bool {
+        if self == pushed {
+            return true;
+        }
+        if !self.0.contains(REDACTED) {
+            return self.canonical() == pushed.canonical();
+        }
+        matches!((self.value(), pushed.value()), (Ok(logged), Ok(pushed)) if is_but_for_secrets(&logged, &pushed))
     }
 
     /// Without the given keys at the top level and in both halves; `None` where the payload is not an object.
@@ -118,6 +133,20 @@ fn is_compact(json: &str) -> bool {
     true
 }
 
+fn is_but_for_secrets(logged: &Value, pushed: &Value) -> bool {
+    match (logged, pushed) {
+        (Value::String(l), Value::String(p)) => l == p || l.contains(REDACTED),
+        (Value::Array(l), Value::Array(p)) => {
+            l.len() == p.len() && l.iter().zip(p).all(|(l, p)| is_but_for_secrets(l, p))
+        }
+        (Value::Object(l), Value::Object(p)) => {
+            l.len() == p.len()
+                && l.iter().all(|(key, l)| p.get(key).is_some_and(|p| is_but_for_secrets(l, p)))
+        }
+        _ => logged == pushed,
+    }
+}
+
 fn compact(json: &str) -> Box<str> {
     if is_compact(json) {
         return json.into();
@@ -144,6 +173,23 @@ fn compact(json: &str) -> Box<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_event_is_known_again_though_a_secret_was_taken_out_of_it() {
+        let payload = |json: Value| Payload::from_value(&json);
+        let logged = payload(json!({"new_data": {"title": "a [redacted]", "n": 1, "tags": ["x"]}}));
+        assert!(logged.was(&payload(json!({"new_data": {"title": "a secret", "n": 1, "tags": ["x"]}}))));
+        for other in [
+            json!({"new_data": {"title": "a secret", "n": 2, "tags": ["x"]}}),
+            json!({"new_data": {"title": "a secret", "n": 1, "tags": ["x", "y"]}}),
+            json!({"new_data": {"title": "a secret", "n": 1}}),
+            json!({"new_data": {"title": 7, "n": 1, "tags": ["x"]}}),
+        ] {
+            assert!(!logged.was(&payload(other.clone())), "{other}");
+        }
+        assert!(!payload(json!({"title": "a"})).was(&payload(json!({"title": "b"}))));
+    }
 
     #[test]
     fn bytes_survive_but_for_white_space() {

@@ -7,26 +7,25 @@
 //! Danger: what is outside. Backups keep it until they expire, and a device keeps its own history until `td resync`.
 
 use crate::live::{LiveError, LiveView};
-use crate::log::{Clock, EventLog, LogError, Logs, Outcome, Rewrite, Rewritten};
+use crate::log::{Clock, EventLog, LogError, Logs, Outcome, ReadQuery, Rewrite, Rewritten};
 use crate::secret;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use td_engine::db::ProjectDb;
 use td_engine::event::{NewEvent, Push};
-use td_engine::id::{ActionId, DeviceId, ProjectId, SessionId};
-use td_engine::payload::{Meta, Payload};
+use td_engine::id::{ActionId, DeviceId, ProjectId, Seq, SessionId};
+use td_engine::payload::{Meta, Payload, REDACTED};
 use td_engine::shape::{payload, payload_object};
 use td_engine::taxonomy::{Action, Schema, TdSchema};
 use td_engine::time::ClientTime;
 
-/// What stands in the text's place.
-pub const INSTEAD: &str = "[redacted]";
 /// Shortest text that is taken out: a shorter one is in too many that mean something else.
 pub const SHORTEST: usize = 6;
 /// Notes in a project's folder what is under way.
@@ -53,11 +52,18 @@ pub enum RedactError {
         /// Why.
         source: io::Error,
     },
-    /// It is part of an id.
-    #[error("the text is part of the id of an entity, and ids stay as they are; nothing was changed")]
-    IsId,
-    /// A device's name, an id, or an event's key holds it, and those stay.
-    #[error("the text is still in {0}: an id or a name holds it, and those stay as they are")]
+    /// It is not there.
+    #[error("no event of this project holds the text; nothing was changed")]
+    NotFound,
+    /// Something that others rest on holds it.
+    #[error(
+        "the text is in an id, a name of a column, a state or a time, which stay; nothing was changed: give a longer part of the secret"
+    )]
+    Fixed,
+    /// A file has it still: a device's or session's name holds it, or somebody brought it back meanwhile.
+    #[error(
+        "the text is still in {0}; give the command again, and if it stays there, it is part of a device's name or a session's, which are kept"
+    )]
     Left(PathBuf),
 }
 
@@ -88,19 +94,29 @@ pub struct Redaction<'a> {
 
 impl Redaction<'_> {
     /// Takes the text out of the log, and everything away that was made from it. Without a text: only what an earlier
-    /// run had begun.
-    pub fn rewrite(&self, text: Option<&str>) -> Result<Mark, RedactError> {
+    /// run had begun. With `only_look`, what would change is counted, and nothing is.
+    pub fn rewrite(&self, text: Option<&str>, only_look: bool) -> Result<Mark, RedactError> {
         let run = secret::hex(&secret::bytes::<8>().map_err(|e| LogError::Storage(e.to_string()))?);
-        let known = read_mark(&self.folder)?.unwrap_or(Mark { v: 1, run, ..Mark::default() });
-        let step = Step { redaction: self, text, is_id: AtomicBool::new(false), mark: Mutex::new(known) };
+        let known = read_mark(&self.folder)?;
+        let mut step = Step {
+            redaction: self,
+            needles: text.map(spellings),
+            only_look,
+            resumes: known.is_some(),
+            is_fixed: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            mark: Mutex::new(known.unwrap_or(Mark { v: 1, run, ..Mark::default() })),
+        };
         let done = self.logs.rewrite(self.project, &step);
         // Whoever had it open has a log that is closed.
         (self.evict)();
-        if step.is_id.load(Ordering::Relaxed) {
-            return Err(RedactError::IsId);
+        let mark = std::mem::take(step.mark.get_mut().unwrap_or_else(PoisonError::into_inner));
+        match done {
+            _ if *step.is_fixed.get_mut() => Err(RedactError::Fixed),
+            _ if *step.stopped.get_mut() && mark.events == 0 => Err(RedactError::NotFound),
+            _ if *step.stopped.get_mut() => Ok(mark),
+            done => done.map(|()| mark).map_err(RedactError::from),
         }
-        done?;
-        Ok(step.mark.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Pushes the updates for the rows that had it, and ends the run.
@@ -121,8 +137,20 @@ impl Redaction<'_> {
         Ok(told)
     }
 
-    /// Looks for the text in every file that is left.
-    pub fn prove(&self, text: &str) -> Result<(), RedactError> {
+    /// Looks for the text in the log as a reader has it, and in every file that is left.
+    pub fn prove(&self, log: &dyn EventLog, text: &str) -> Result<(), RedactError> {
+        let (needles, mut is_left) = (spellings(text), false);
+        let all = ReadQuery { after: Seq(0), limit: usize::MAX, exclude: None };
+        log.read(&all, &mut |event| match without(&event.payload, &needles) {
+            Held::Nothing => ControlFlow::Continue(()),
+            Held::Left(_) | Held::Fixed => {
+                is_left = true;
+                ControlFlow::Break(())
+            }
+        })?;
+        if is_left {
+            return Err(RedactError::Left(self.folder.join("events.db")));
+        }
         for entry in fs::read_dir(&self.folder).map_err(|e| files(&self.folder, e))? {
             let path = entry.map_err(|e| files(&self.folder, e))?.path();
             if path.is_file() && holds(&path, text.as_bytes()).map_err(|e| files(&path, e))? {
@@ -155,7 +183,7 @@ pub fn updates(db: &ProjectDb, mark: &Mark, now: ClientTime) -> Result<Vec<NewEv
         let Some(row) = table.row(db.conn(), id)? else { continue };
         let new = payload_object(table, &row);
         let mut previous = new.clone();
-        previous.values_mut().filter(|v| v.to_string().contains(INSTEAD)).for_each(|v| *v = "".into());
+        previous.values_mut().filter(|v| v.to_string().contains(REDACTED)).for_each(|v| *v = "".into());
         if new == previous {
             continue;
         }
@@ -180,7 +208,7 @@ pub fn resume(logs: &dyn Logs, projects: &Path, clock: &Clock) -> io::Result<()>
         let Some(project) = name.filter(|_| folder.join(MARK).exists()) else { continue };
         match finish(logs, &project, folder, clock) {
             Ok(()) => {
-                tracing::warn!(pid = %project, "a redaction was cut off, and is finished now; give the command again to be sure");
+                tracing::warn!(pid = %project, "a redaction was cut off; what had begun is finished, but whether the text is out is not known: give the command again");
             }
             Err(e) => {
                 tracing::error!(pid = %project, cause = %e, "a redaction was cut off and cannot be finished; the next start tries again");
@@ -193,7 +221,7 @@ pub fn resume(logs: &dyn Logs, projects: &Path, clock: &Clock) -> io::Result<()>
 fn finish(logs: &dyn Logs, project: &ProjectId, folder: PathBuf, clock: &Clock) -> Result<(), RedactError> {
     let view = folder.join("project.db");
     let redaction = Redaction { logs, project, folder, evict: &|| {} };
-    let mark = redaction.rewrite(None)?;
+    let mark = redaction.rewrite(None, false)?;
     let log = logs.open(project)?;
     let mut live = LiveView::new(view, clock.clone());
     live.catch_up(&*log)?;
@@ -204,23 +232,40 @@ fn finish(logs: &dyn Logs, project: &ProjectId, folder: PathBuf, clock: &Clock) 
 
 struct Step<'a> {
     redaction: &'a Redaction<'a>,
-    text: Option<&'a str>,
-    is_id: AtomicBool,
+    needles: Option<Vec<String>>,
+    only_look: bool,
+    /// An earlier run left its mark.
+    resumes: bool,
+    is_fixed: AtomicBool,
+    /// Ended before anything was changed.
+    stopped: AtomicBool,
     mark: Mutex<Mark>,
 }
 
 impl Rewrite for Step<'_> {
     fn change(&self, payload: &Payload) -> Option<Payload> {
-        without(payload, self.text?)
+        match without(payload, self.needles.as_ref()?) {
+            Held::Nothing => None,
+            Held::Left(left) => Some(left),
+            Held::Fixed => {
+                self.is_fixed.store(true, Ordering::Relaxed);
+                None
+            }
+        }
     }
 
     fn begin(&self, found: &[Rewritten]) -> io::Result<()> {
-        if self.text.is_some_and(|text| found.iter().any(|f| f.entity_id.contains(text))) {
-            self.is_id.store(true, Ordering::Relaxed);
-            return Err(io::Error::other("an id"));
+        let in_id = |needle: &String| found.iter().any(|f| f.entity_id.contains(needle.as_str()));
+        if self.needles.iter().flatten().any(in_id) {
+            self.is_fixed.store(true, Ordering::Relaxed);
         }
         let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
         mark.events = found.len();
+        let has_work = self.resumes || !found.is_empty();
+        if self.is_fixed.load(Ordering::Relaxed) || self.only_look || !has_work {
+            self.stopped.store(true, Ordering::Relaxed);
+            return Err(io::Error::other("nothing is changed"));
+        }
         mark.entities.extend(found.iter().map(|f| (f.entity_type.clone(), f.entity_id.clone())));
         write_mark(&self.redaction.folder, &mark)
     }
@@ -231,55 +276,118 @@ impl Rewrite for Step<'_> {
     }
 }
 
-/// The payload without the text, in whatever way JSON spells it; `None` if it does not hold it.
-fn without(payload: &Payload, text: &str) -> Option<Payload> {
+/// What a payload holds of the text.
+#[derive(Debug, PartialEq)]
+enum Held {
+    Nothing,
+    /// It can go; this is left.
+    Left(Payload),
+    /// Something holds it that others rest on.
+    Fixed,
+}
+
+/// The payload without the text, in whatever way JSON spells it.
+fn without(payload: &Payload, needles: &[String]) -> Held {
     // Without an escape, what a parser would read stands there as it is.
-    if !payload.as_str().contains('\\') && !payload.as_str().contains(text) {
-        return None;
+    if !payload.as_str().contains('\\') && !holds_any(payload.as_str(), needles) {
+        return Held::Nothing;
     }
-    let mut needles = vec![text.to_string()];
-    // JSON within a string of JSON.
-    let quoted = Value::from(text).to_string();
-    needles.extend(quoted.get(1..quoted.len() - 1).filter(|q| *q != text).map(str::to_string));
-    match payload.value() {
-        Ok(mut value) => replace(&mut value, &needles).then(|| Payload::from_value(&value)),
-        // Nested too deep to be parsed.
-        Err(_) => {
-            let found = needles.iter().any(|n| payload.as_str().contains(n.as_str()));
-            found.then(|| Payload::stored(replaced(payload.as_str(), &needles)))
+    // Nested too deep to be parsed: nothing of ours reads it either.
+    let Ok(mut value) = payload.value() else { return Held::Nothing };
+    let mut work = Work { needles, changed: false, fixed: false };
+    work.envelope(&mut value);
+    match work {
+        Work { fixed: true, .. } => Held::Fixed,
+        Work { changed: true, .. } => Held::Left(Payload::from_value(&value)),
+        _ => Held::Nothing,
+    }
+}
+
+/// Columns that hold no free text: what they name, count or compare would mean something else.
+fn is_fixed(column: &str) -> bool {
+    const WORDS: [&str; 9] =
+        ["id", "status", "type", "priority", "relation_type", "role", "decision", "timestamp", "view_mode"];
+    const ENDINGS: [&str; 6] = ["_id", "_at", "_session", "_sha", "_until", "_date"];
+    WORDS.contains(&column) || ENDINGS.iter().any(|ending| column.ends_with(ending))
+}
+
+struct Work<'a> {
+    needles: &'a [String],
+    changed: bool,
+    fixed: bool,
+}
+
+impl Work<'_> {
+    /// `{"new_data":{column: value},"previous_data":{…},"meta":{…}}`
+    fn envelope(&mut self, value: &mut Value) {
+        let Value::Object(top) = value else { return self.free(value) };
+        for (half, value) in top {
+            self.fixed |= holds_any(half, self.needles);
+            let Value::Object(columns) = value else {
+                self.free(value);
+                continue;
+            };
+            for (column, value) in columns {
+                self.fixed |= holds_any(column, self.needles);
+                let before = std::mem::replace(&mut self.changed, false);
+                self.free(value);
+                self.fixed |= self.changed && (half == "meta" || is_fixed(column));
+                self.changed |= before;
+            }
+        }
+    }
+
+    /// Whatever a person or program wrote.
+    fn free(&mut self, value: &mut Value) {
+        match value {
+            Value::String(s) => {
+                if holds_any(s, self.needles) {
+                    *s = replaced(s, self.needles);
+                    self.changed = true;
+                } else if s.contains('\\')
+                    && let Ok(mut inner @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(s)
+                {
+                    // JSON in a text column, spelt in one of the ways that JSON allows.
+                    let before = std::mem::replace(&mut self.changed, false);
+                    self.free(&mut inner);
+                    if self.changed {
+                        *s = inner.to_string();
+                    }
+                    self.changed |= before;
+                }
+            }
+            Value::Array(all) => all.iter_mut().for_each(|v| self.free(v)),
+            Value::Object(all) => {
+                for (key, mut value) in std::mem::take(all) {
+                    self.free(&mut value);
+                    self.changed |= holds_any(&key, self.needles);
+                    all.insert(replaced(&key, self.needles), value);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
 }
 
-fn replace(value: &mut Value, needles: &[String]) -> bool {
-    match value {
-        Value::String(s) => {
-            let new = replaced(s, needles);
-            let changed = new != *s;
-            *s = new;
-            changed
-        }
-        Value::Array(all) => all.iter_mut().fold(false, |any, v| replace(v, needles) | any),
-        Value::Object(all) => {
-            let mut any = false;
-            let old = std::mem::take(all);
-            *all = old
-                .into_iter()
-                .map(|(key, mut v)| {
-                    any |= replace(&mut v, needles);
-                    let new = replaced(&key, needles);
-                    any |= new != key;
-                    (new, v)
-                })
-                .collect::<Map<_, _>>();
-            any
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+/// The text as it may stand: with either kind of line break, and as JSON writes it within a text.
+fn spellings(text: &str) -> Vec<String> {
+    let mut all = vec![text.to_string(), text.replace('\n', "\r\n")];
+    for plain in all.clone() {
+        let quoted = Value::from(plain).to_string();
+        all.extend(quoted.get(1..quoted.len() - 1).map(str::to_string));
     }
+    // The longest first: it may hold another one.
+    all.sort_by_key(|s| std::cmp::Reverse(s.len()));
+    all.dedup();
+    all
+}
+
+fn holds_any(s: &str, needles: &[String]) -> bool {
+    needles.iter().any(|needle| s.contains(needle.as_str()))
 }
 
 fn replaced(s: &str, needles: &[String]) -> String {
-    needles.iter().fold(s.to_string(), |s, needle| s.replace(needle.as_str(), INSTEAD))
+    needles.iter().fold(s.to_string(), |s, needle| s.replace(needle.as_str(), REDACTED))
 }
 
 fn read_mark(folder: &Path) -> Result<Option<Mark>, RedactError> {
@@ -335,23 +443,43 @@ fn files(path: &Path, source: io::Error) -> RedactError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    fn clean(json: &str, text: &str) -> Held {
+        without(&Payload::parse(json).expect("json"), &spellings(text))
+    }
 
     #[test]
     fn the_text_goes_however_json_spells_it_and_nothing_else_changes() {
-        let text = "s3\"cr<é>t\\";
-        let inner = serde_json::json!({"env": format!("KEY={text}")}).to_string();
+        let text = "s3\"cr<é>t/\\";
+        let inner = json!({"env": format!("KEY={text}")}).to_string();
+        let as_go_spells_it =
+            inner.replace('<', "\\u003c").replace('>', "\\u003e").replace('é', "\\u00e9").replace('/', "\\/");
         for spelled in [
-            serde_json::json!({"new_data": {"title": format!("a {text} b"), "n": 1.5}}).to_string(),
-            r#"{"new_data":{"title":"\u00733\u0022cr\u003c\u00e9\u003et\u005c"}}"#.to_string(),
-            serde_json::json!({"new_data": {"previous": inner}}).to_string(),
-            serde_json::json!([{text: [text]}]).to_string(),
+            json!({"new_data": {"title": format!("a {text} b"), "n": 1.5}}).to_string(),
+            r#"{"new_data":{"title":"\u00733\u0022cr\u003c\u00e9\u003et\/\u005c"}}"#.to_string(),
+            json!({"new_data": {"done": inner}}).to_string(),
+            json!({"new_data": {"done": as_go_spells_it}}).to_string(),
+            json!({"new_data": {"done": {text: [text]}}}).to_string(),
         ] {
-            let payload = Payload::parse(&spelled).expect("json");
-            let clean = without(&payload, text).expect("found");
-            assert!(clean.as_str().contains(INSTEAD), "{}", clean.as_str());
-            assert_eq!(without(&clean, text), None, "{}", clean.as_str());
+            let Held::Left(left) = clean(&spelled, text) else { panic!("{spelled}") };
+            assert!(left.as_str().contains(REDACTED), "{}", left.as_str());
+            assert_eq!(clean(left.as_str(), text), Held::Nothing, "{}", left.as_str());
         }
-        let other = Payload::parse(r#"{"new_data":{"title":"s3\u0022cr, but not it"}}"#).expect("json");
-        assert_eq!(without(&other, text), None);
+        assert_eq!(clean(r#"{"new_data":{"title":"s3\u0022cr, but not it"}}"#, text), Held::Nothing);
+        let lines = json!({"new_data": {"text": "-----\r\nKEY\r\n-----"}}).to_string();
+        assert!(matches!(clean(&lines, "-----\nKEY\n-----"), Held::Left(_)), "either kind of line break");
+    }
+
+    #[test]
+    fn what_others_rest_on_is_never_changed() {
+        let row = json!({"schema_version": 1, "meta": {"actor": "user:u_1"}, "new_data": {"id": "td-000001",
+            "status": "closed", "title": "closed on 2026-11-30", "closed_at": "2026-11-30T10:00:00Z", "parent_id": "td-000009"}});
+        for text in
+            ["new_data", "schema_version", "closed", "2026-11-30", "td-000009", "user:u_1", "parent_id"]
+        {
+            assert_eq!(clean(&row.to_string(), text), Held::Fixed, "{text}");
+        }
+        assert!(matches!(clean(&row.to_string(), "closed on"), Held::Left(_)));
     }
 }

@@ -3,6 +3,7 @@
 mod support;
 
 use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
 use support::Server;
 use support::wire::{Ask, Connection};
 
@@ -16,6 +17,20 @@ fn a_revoked_key_is_refused_at_the_next_request() {
     assert!(keys[0]["last_used_at"].is_string(), "use that is not written down yet is seen: {keys}");
     server.admin(&["keys", "revoke", keys[0]["id"].as_str().expect("id")]);
     assert_eq!(kept.ask(&Ask::get("/v1/projects").key(&key)).status, 401);
+}
+
+/// The folder may be one that somebody else made, and anybody can look into.
+#[test]
+fn what_a_server_makes_is_for_nobody_else() {
+    let server = Server::start();
+    let (key, _) = server.key("ana");
+    let project = server.project(&key, "P");
+    assert_eq!(server.ask(&support::push(&project, &[1]).key(&key)).status, 200);
+    let log = server.data().join("projects").join(&project).join("events.db");
+    for path in [server.db(), server.data().join("projects"), log] {
+        let mode = std::fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
+    }
 }
 
 #[test]

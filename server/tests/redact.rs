@@ -59,7 +59,12 @@ impl World {
     }
 
     fn redact(&self, text: &str) -> (bool, String) {
-        let mut command = self.server.command(&["admin", "redact", "--json", "--project", &self.project]);
+        self.admin(&[], text)
+    }
+
+    fn admin(&self, more: &[&str], text: &str) -> (bool, String) {
+        let words = [&["admin", "redact", "--json", "--project", &self.project], more].concat();
+        let mut command = self.server.command(&words);
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("run");
         child.stdin.take().expect("stdin").write_all(format!("{text}\n").as_bytes()).expect("write");
@@ -127,21 +132,69 @@ fn a_secret_leaves_log_view_snapshots_and_files_and_sequences_stay() {
     let (_, conflicts) = w.get("sync/conflicts");
     let conflicts: Value = serde_json::from_slice(&conflicts).expect("json");
     assert_eq!(conflicts["conflicts"], json!([]));
-    // Again finds nothing, and tells nobody again.
+    // Again finds nothing, and says so.
     let (done, said) = w.redact(SECRET);
-    let said: Value = serde_json::from_str(&said).expect("json");
-    assert!(done && said["events"] == 0 && said["updates"] == 0, "{said}");
+    assert!(!done && said.contains("text_not_found"), "{said}");
 }
 
 #[test]
-fn a_short_text_and_a_part_of_an_id_are_refused_and_nothing_changes() {
+fn what_cannot_go_is_refused_and_nothing_changes() {
     let w = world();
     let before = w.events();
-    let (done, said) = w.redact("abc");
-    assert!(!done && said.contains("text_too_short"), "{said}");
-    let (done, said) = w.redact("td-000003");
-    assert!(!done && said.contains("redact_failed") && said.contains("part of the id"), "{said}");
-    assert_eq!(w.events(), before);
+    for (text, code) in [
+        ("abc", "text_too_short"),
+        ("nowhere at all", "text_not_found"),
+        ("td-000003", "text_not_free"),
+        ("new_data", "text_not_free"),
+        ("2026-11-21T10", "text_not_free"),
+    ] {
+        let (done, said) = w.redact(text);
+        assert!(!done && said.contains(code), "{text}: {said}");
+        assert_eq!(w.events(), before, "{text}");
+    }
+    let (done, said) = w.admin(&["--dry-run"], SECRET);
+    assert!(done && serde_json::from_str::<Value>(&said).expect("json")["events"] == 3, "{said}");
+    assert_eq!(w.events(), before, "a dry run changes nothing");
+    assert!(!w.folder().join("redacting.json").exists());
+}
+
+/// The device that pushed it, after a resync or a lost answer, and one that never heard of it.
+#[test]
+fn a_device_that_sends_the_same_events_again_does_not_bring_it_back() {
+    let w = world();
+    assert!(w.redact(SECRET).0);
+    let after = w.events();
+    let again = json!({"device_id": "dev", "session_id": "ses",
+        "events": [event(1, "create", "td-000001", &format!("token is {SECRET}"), json!({}))]});
+    let answer =
+        w.server.ask(&Ask::post(&format!("/v1/projects/{}/sync/push", w.project)).key(&w.key).json(&again));
+    let answer = answer.json();
+    assert_eq!(
+        (&answer["accepted"], &answer["rejected"][0]["server_seq"]),
+        (&json!(0), &json!(1)),
+        "{answer}"
+    );
+    assert_eq!(w.events(), after);
+    assert_eq!(leaks(&w.server.data()), [""; 0]);
+}
+
+#[test]
+fn two_at_once_take_turns_and_a_deleted_project_is_cleaned_too() {
+    let w = world();
+    let ended = std::thread::scope(|s| {
+        let both = [SECRET, "token is "].map(|text| s.spawn(|| w.redact(text)));
+        both.map(|one| one.join().expect("thread"))
+    });
+    assert!(ended.iter().all(|(done, said)| *done || said.contains("text_not_found")), "{ended:?}");
+    assert_eq!(leaks(&w.server.data()), [""; 0]);
+    let w = world();
+    assert_eq!(
+        w.server.ask(&Ask::new("DELETE", &format!("/v1/projects/{}", w.project)).key(&w.key)).status,
+        204
+    );
+    let (done, said) = w.redact(SECRET);
+    assert!(done, "{said}");
+    assert_eq!(leaks(&w.folder()), [""; 0]);
 }
 
 #[test]

@@ -122,6 +122,8 @@ pub enum Request {
         project: String,
         /// What must go. Never logged.
         text: String,
+        /// Counts only.
+        dry_run: bool,
     },
     /// Makes an enrolment link.
     EnrollCreate {

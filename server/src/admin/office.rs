@@ -96,7 +96,7 @@ impl Office {
             Request::ProjectsDelete { project } => self.delete_project(project),
             Request::ProjectsUndelete { project, owner } => self.undelete_project(project, owner.as_deref()),
             Request::ProjectsPurge { project } => self.purge_project(project),
-            Request::Redact { project, text } => self.redact(project, text),
+            Request::Redact { project, text, dry_run } => self.redact(project, text, *dry_run),
             Request::EnrollCreate { email, project, role, ttl_seconds } => {
                 self.enroll(email.as_deref(), project.as_deref(), role.as_deref(), *ttl_seconds)
             }

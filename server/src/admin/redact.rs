@@ -4,32 +4,40 @@
 use super::office::{Answer, Office};
 use super::{AdminError, Reply, quarantine};
 use crate::control::Audit;
-use crate::redact::{INSTEAD, RedactError, Redaction, SHORTEST, updates};
+use crate::redact::{RedactError, Redaction, SHORTEST, updates};
 use serde_json::json;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use td_engine::id::ProjectId;
+use td_engine::payload::REDACTED;
+
+/// One at a time: a second one would take the first one's mark away.
+static TURN: Mutex<()> = Mutex::new(());
 
 impl From<RedactError> for AdminError {
     fn from(e: RedactError) -> Self {
-        let remedy = match &e {
-            RedactError::Left(_) => "td-sync admin projects purge PROJECT",
-            _ => "td-sync doctor",
+        let (code, remedy) = match &e {
+            RedactError::NotFound => ("text_not_found", "td-sync admin projects list"),
+            RedactError::Fixed => ("text_not_free", "td-sync admin redact --help"),
+            RedactError::Left(_) => ("text_left", "td-sync admin redact --help"),
+            _ => ("redact_failed", "td-sync doctor"),
         };
-        Self::new("redact_failed", e.to_string()).remedy(remedy)
+        Self::new(code, e.to_string()).remedy(remedy)
     }
 }
 
 impl Office {
-    pub(super) fn redact(&self, given: &str, text: &str) -> Answer {
+    pub(super) fn redact(&self, given: &str, text: &str, dry_run: bool) -> Answer {
         if text.len() < SHORTEST {
             let message = format!(
                 "the text has to have {SHORTEST} bytes at least: a shorter one is in too many others"
             );
-            return Err(AdminError::new("text_too_short", message));
+            return Err(AdminError::new("text_too_short", message).remedy("td-sync admin redact --help"));
         }
-        let project = self.project(given)?;
+        // A deleted project's files are there for a while yet.
+        let project = self.project(given).or_else(|e| self.project_among(given, true).map_err(|_| e))?;
         let id =
             ProjectId::parse(&project.id).map_err(|e| AdminError::new("invalid_project", e.to_string()))?;
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let (logs, now) = (self.logs()?, self.control().now());
         let evict = || {
             if let Self::Server(app) = self {
@@ -38,12 +46,15 @@ impl Office {
         };
         let folder = self.config().projects.join(id.as_str());
         let redaction = Redaction { logs: &*logs, project: &id, folder, evict: &evict };
-        let mark = Arc::new(redaction.rewrite(Some(text))?);
+        let mark = Arc::new(redaction.rewrite(Some(text), dry_run)?);
+        if dry_run {
+            let said = format!("{} events of {} hold it; nothing was changed\n", mark.events, project.name);
+            return Ok(Reply { text: said, json: json!({"project": project.id, "events": mark.events}) });
+        }
         let seen = Arc::clone(&mark);
         let events = quarantine::look(self, &project, move |db| updates(db, &seen, now))?;
         let log = logs.open(&id).map_err(RedactError::from)?;
         let told = redaction.tell(&*log, &mark, events)?;
-        redaction.prove(text)?;
         self.control().audit(Audit {
             kind: "redacted",
             actor: "admin".into(),
@@ -51,14 +62,16 @@ impl Office {
             detail: json!({"events": mark.events, "updates": told}).to_string(),
         });
         self.control().flush()?;
+        redaction.prove(&*log, text)?;
         let mut said = format!(
-            "replaced it with {INSTEAD} in {} events of {} ({}), built the live view and told devices of {told} rows\n\
-             still to do: backups keep it until they expire; on each device: td resync\n",
+            "replaced with {REDACTED}: in {} events of {} ({})\n\
+             told the devices:      of {told} rows\n\
+             still to do:           backups keep it until they expire;\n                       \
+             on each device: td sync, td resync, and delete .todos/*.before-resync-*\n",
             mark.events, project.name, project.id
         );
-        let shown = [&project.name, &project.description];
-        if shown.iter().any(|s| s.contains(text)) {
-            said.push_str("the project's name or description holds it too; an owner changes those\n");
+        if [&project.name, &project.description].iter().any(|s| s.contains(text)) {
+            said.push_str("the project's name or description holds it too; a writer changes those\n");
         }
         let json = json!({"project": project.id, "events": mark.events, "updates": told});
         Ok(Reply { text: said, json })

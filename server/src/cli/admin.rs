@@ -110,6 +110,9 @@ enum AdminVerb {
         /// Id, slug or name
         #[arg(long)]
         project: String,
+        /// Say how many events hold it, and change nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Hold writes while reads go on
     Maintenance {
@@ -302,7 +305,9 @@ fn config(db: Option<PathBuf>) -> Result<Config, Failure> {
 
 fn request(verb: AdminVerb) -> Result<Request, Failure> {
     Ok(match verb {
-        AdminVerb::Redact { project } => Request::Redact { project, text: from_standard_input()? },
+        AdminVerb::Redact { project, dry_run } => {
+            Request::Redact { project, text: from_standard_input()?, dry_run }
+        }
         AdminVerb::CreateUser { email } => Request::CreateUser { email },
         AdminVerb::Grant { email } => Request::Grant { email },
         AdminVerb::Revoke { email } => Request::Revoke { email },
@@ -361,8 +366,8 @@ fn from_standard_input() -> Result<String, Failure> {
         complain("type the text that must go, then Enter and Ctrl-D:\n");
     }
     std::io::stdin().lock().take(LONGEST_TEXT + 1).read_to_string(&mut text).map_err(anyhow::Error::from)?;
+    let text = text.replace("\r\n", "\n");
     let bare = text.strip_suffix('\n').unwrap_or(&text);
-    let bare = bare.strip_suffix('\r').unwrap_or(bare);
     if text.len() as u64 > LONGEST_TEXT {
         return Err(
             anyhow::anyhow!("the text is longer than {LONGEST_TEXT} bytes; a part of it will do").into()

@@ -60,10 +60,10 @@ pub async fn every_request(State(app): State<Arc<App>>, request: Request, next: 
     }
     let (status, took) = (response.status().as_u16(), begun.elapsed());
     app.metrics.answered(&path, status, took);
-    let (dur, path) = (format!("{took:?}"), shortened(&path));
+    let (dur, path, method) = (format!("{took:?}"), shortened(&path), shortened(method.as_str()));
     trail.within(|| match response.extensions().get::<Internal>() {
-        Some(Internal(cause)) => tracing::error!(%method, path, status, dur, cause, "req"),
-        None => tracing::info!(%method, path, status, dur, "req"),
+        Some(Internal(cause)) => tracing::error!(method, path, status, dur, cause, "req"),
+        None => tracing::info!(method, path, status, dur, "req"),
     });
     response
 }

@@ -96,7 +96,9 @@ impl From<LogError> for ApiError {
         let cause = error.to_string();
         match error {
             LogError::Busy { retry_after } => Self::unavailable("too many writes are waiting", retry_after),
-            LogError::Closed => Self::unavailable("the server is stopping", Duration::from_secs(1)),
+            LogError::Closed => {
+                Self::unavailable("the project is closed for a moment", Duration::from_secs(1))
+            }
             LogError::Missing => Self::internal("failed to open project database", cause),
             LogError::TooMany => {
                 let message = "this token's budget of events does not reach for this push";

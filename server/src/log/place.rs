@@ -142,6 +142,6 @@ impl Taken {
         self.action == event.action.as_str()
             && self.entity_type == event.entity_type.as_str()
             && self.entity_id == event.entity_id
-            && (self.payload == *payload || self.payload.canonical() == payload.canonical())
+            && self.payload.was(payload)
     }
 }
