@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use support::wire::Ask;
-use support::{Server, push, wait_until};
+use support::{Project, Server, push, wait_until};
 use td_engine::db::{ProjectDb, Purpose};
 use td_engine::time::ClientTime;
 use td_server::http::ROUTES;
@@ -154,20 +154,7 @@ fn every_route_of_the_reference_is_served_or_left_out_by_name() {
     }
 }
 
-struct Project {
-    server: Server,
-    key: String,
-    id: String,
-}
-
 impl Project {
-    fn new() -> Self {
-        let server = Server::start();
-        let (key, _) = server.key("ana");
-        let id = server.project(&key, "garden");
-        Self { server, key, id }
-    }
-
     fn get(&self, route: &str) -> Ask {
         Ask::get(&format!("/v1/projects/{}/sync/{route}", self.id)).key(&self.key)
     }

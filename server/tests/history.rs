@@ -4,22 +4,9 @@ mod support;
 
 use serde_json::{Value, json};
 use support::wire::Ask;
-use support::{Server, unpacked};
-
-struct Project {
-    server: Server,
-    key: String,
-    id: String,
-}
+use support::{Project, unpacked};
 
 impl Project {
-    fn new() -> Self {
-        let server = Server::start();
-        let (key, _) = server.key("ana");
-        let id = server.project(&key, "garden");
-        Self { server, key, id }
-    }
-
     fn push(&self, device: &str, n: i64, action: &str, entity: &str, id: &str, payload: Value) {
         let event = json!({"client_action_id": n, "action_type": action, "entity_type": entity, "entity_id": id,
             "payload": payload, "client_timestamp": "2026-11-21T10:00:00Z"});

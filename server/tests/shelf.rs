@@ -5,7 +5,6 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 use support::log::{Log, clock};
 use td_engine::db::{ProjectDb, Purpose};
 use td_engine::id::{Epoch, Seq};
@@ -218,24 +217,4 @@ fn a_deleted_project_gets_no_folder_back() {
     log.issues(1, 5);
     assert!(shelf(&dir.path().join("deleted")).make(&log.0, None).is_err());
     assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 0);
-}
-
-/// Not what is asserted, but what the numbers are about: `cargo test --release -p td-server --test shelf -- --ignored`.
-#[test]
-#[ignore = "a measurement"]
-fn speed_of_continuing() {
-    let dir = tempfile::tempdir().expect("dir");
-    let (shelf, log) = (shelf(dir.path()), Log::new());
-    log.issues(1, 14_000);
-    let first = shelf.make(&log.0, None).expect("made");
-    println!("figure: base of {} bytes", content(&first, None).len());
-    let mut times: Vec<Duration> = Vec::new();
-    for round in 0..21 {
-        log.edits(1 + round * 100, 100);
-        let begun = std::time::Instant::now();
-        shelf.make(&log.0, None).expect("made");
-        times.push(begun.elapsed());
-    }
-    times.sort();
-    println!("figure: 100 new events on it: median {:?}, worst {:?}", times[10], times[20]);
 }

@@ -5,23 +5,10 @@ mod support;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use support::wire::{Answer, Ask};
-use support::{Server, push, unpacked};
+use support::{Project, push, unpacked};
 use td_engine::db::{ProjectDb, Purpose};
 
-struct Project {
-    server: Server,
-    key: String,
-    id: String,
-}
-
 impl Project {
-    fn new() -> Self {
-        let server = Server::start();
-        let (key, _) = server.key("ana");
-        let id = server.project(&key, "garden");
-        Self { server, key, id }
-    }
-
     fn push(&self, ids: impl Iterator<Item = i64>) {
         for chunk in ids.collect::<Vec<_>>().chunks(1000) {
             let answer = self.server.ask(&push(&self.id, chunk).key(&self.key));

@@ -162,6 +162,22 @@ impl Drop for Server {
     }
 }
 
+/// A project of ana's on a server of its own. What a test asks of it stands in the test.
+pub struct Project {
+    pub server: Server,
+    pub key: String,
+    pub id: String,
+}
+
+impl Project {
+    pub fn new() -> Self {
+        let server = Server::start();
+        let (key, _) = server.key("ana");
+        let id = server.project(&key, "garden");
+        Self { server, key, id }
+    }
+}
+
 /// Waits until `done`, for at most 20 seconds.
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let begun = Instant::now();

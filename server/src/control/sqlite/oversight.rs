@@ -1,8 +1,8 @@
 //! Lists for admins. Every list goes by id, so a page neither repeats nor misses a row, whatever is added meanwhile (W38).
 
-use super::{SqliteControl, changed, maybe_time, stamp, time, users};
+use super::{SqliteControl, changed, maybe_time, projects, stamp, time, users};
 use crate::control::{
-    AuthEventSeen, Change, ControlError, CursorSeen, Keep, Oversight, Page, Project, ProjectSeen, Records,
+    AuthEventSeen, Change, ControlError, CursorSeen, Keep, Oversight, Page, ProjectSeen, Records,
     RefusalSeen, Slice, Totals, User, UserSeen,
 };
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
@@ -31,15 +31,7 @@ fn user(row: &Row<'_>) -> rusqlite::Result<UserSeen> {
 
 fn project(row: &Row<'_>) -> rusqlite::Result<ProjectSeen> {
     Ok(ProjectSeen {
-        project: Project {
-            id: row.get("id")?,
-            name: row.get("name")?,
-            description: row.get("description")?,
-            slug: row.get::<_, Option<String>>("slug")?.unwrap_or_default(),
-            created_at: time(row, "created_at")?,
-            updated_at: time(row, "updated_at")?,
-            deleted_at: maybe_time(row, "deleted_at")?,
-        },
+        project: projects::project(row)?,
         events: row.get("event_count")?,
         last_event_at: maybe_time(row, "last_event_at")?,
         members: row.get("members")?,

@@ -9,7 +9,7 @@ use td_engine::time::ClientTime;
 const COLUMNS: &str =
     "SELECT p.id, p.name, p.description, p.slug, p.created_at, p.updated_at, p.deleted_at FROM projects p";
 
-fn project(row: &Row<'_>) -> rusqlite::Result<Project> {
+pub(super) fn project(row: &Row<'_>) -> rusqlite::Result<Project> {
     Ok(Project {
         id: row.get("id")?,
         name: row.get("name")?,
