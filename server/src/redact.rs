@@ -34,6 +34,8 @@ const MARK: &str = "redacting.json";
 const DEVICE: &str = "td-sync-redact";
 /// Most events of one push.
 const AT_ONCE: usize = 500;
+/// Most events that are read at once.
+const PAGE: usize = 1_000;
 
 /// Why a text was not taken out, or not everywhere.
 #[derive(Debug, thiserror::Error)]
@@ -140,16 +142,21 @@ impl Redaction<'_> {
     /// Looks for the text in the log as a reader has it, and in every file that is left.
     pub fn prove(&self, log: &dyn EventLog, text: &str) -> Result<(), RedactError> {
         let (needles, mut is_left) = (spellings(text), false);
-        let all = ReadQuery { after: Seq(0), limit: usize::MAX, exclude: None };
-        log.read(&all, &mut |event| match without(&event.payload, &needles) {
-            Held::Nothing => ControlFlow::Continue(()),
-            Held::Left(_) | Held::Fixed => {
-                is_left = true;
-                ControlFlow::Break(())
+        let mut after = Seq(0);
+        // In pages: a reader that lingers keeps the WAL from starting over.
+        loop {
+            let page = ReadQuery { after, limit: PAGE, exclude: None };
+            let read = log.read(&page, &mut |event| {
+                after = event.seq;
+                is_left |= without(&event.payload, &needles) != Held::Nothing;
+                if is_left { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+            if is_left {
+                return Err(RedactError::Left(self.folder.join("events.db")));
             }
-        })?;
-        if is_left {
-            return Err(RedactError::Left(self.folder.join("events.db")));
+            if read < PAGE {
+                break;
+            }
         }
         for entry in fs::read_dir(&self.folder).map_err(|e| files(&self.folder, e))? {
             let path = entry.map_err(|e| files(&self.folder, e))?.path();

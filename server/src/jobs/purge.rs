@@ -34,3 +34,16 @@ pub(super) fn purge(app: &App) -> Result<(), Failure> {
     }
     failed.map_or(Ok(()), |e| Err(e.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_came_lately_have_their_time_of_grace_here() {
+        let dir = tempfile::tempdir().expect("dir");
+        assert!(is_new_here(dir.path(), Duration::from_secs(3600)));
+        assert!(!is_new_here(dir.path(), Duration::ZERO));
+        assert!(!is_new_here(&dir.path().join("gone"), Duration::from_secs(3600)), "nothing to keep");
+    }
+}
