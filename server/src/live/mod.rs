@@ -27,8 +27,9 @@ use tokio::sync::Semaphore;
 pub const IDLE: Duration = Duration::from_secs(600);
 /// Least time between two rounds of an applier. Under load a round then applies thousands of events in one transaction;
 /// one transaction per commit of the log took 40 % of a core away from the pushes, and its writes held up their fsync.
-/// Whoever needs the view sooner catches up itself.
-const ROUND: Duration = Duration::from_secs(1);
+/// Rounds of a second cost no less, and left the view a second further behind. Whoever needs the view sooner catches up
+/// itself.
+const ROUND: Duration = Duration::from_millis(500);
 /// Silence after which a live view is closed: open, each costs nearly half a megabyte, and a server has hundreds.
 const REST: Duration = Duration::from_secs(2);
 /// Most live views that are open only for the next event.

@@ -19,9 +19,9 @@ use td_engine::id::Seq;
 use td_engine::replay::ReplayError;
 
 /// Most events applied per transaction.
-pub const PAGE: usize = 8_000;
+pub const PAGE: usize = 16_000;
 /// Payload bytes behind which a transaction ends.
-const PAGE_BYTES: usize = 4 * 1024 * 1024;
+const PAGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Why a live view did not move, or could not be read.
 #[derive(Debug, thiserror::Error)]

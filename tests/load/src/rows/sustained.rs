@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 const CONNECTIONS: usize = 16;
 const EVENTS: u64 = 100;
 /// Pushes a second that are offered.
-const OFFERED: f64 = 300.0;
+const OFFERED: f64 = 350.0;
 /// The view may be so far behind.
 const MOST: f64 = 2.0;
 /// From here on the load holds back.
