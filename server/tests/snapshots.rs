@@ -125,6 +125,16 @@ fn a_download_that_broke_off_goes_on_with_the_file_it_began_with() {
         let fresh = p.snapshot(&[("Range", "bytes=10000-"), ("If-Range", tag)]);
         assert_eq!((fresh.status, seq(&fresh)), (200, 60), "{tag}");
     }
+    // Who takes no other file than that one gets it, or is told.
+    let rest = p.snapshot(&[("Range", "bytes=10000-"), ("If-Match", &format!("\"x\", {tag}"))]);
+    assert_eq!((rest.status, rest.body.as_slice()), (206, &whole.body[10_000..]));
+    assert_eq!(p.snapshot(&[("If-Match", &tag)]).body, whole.body);
+    assert_eq!(seq(&p.snapshot(&[("If-Match", "*")])), 60);
+    for tag in [&format!("W/{tag}"), "\"50-00000000\""] {
+        let gone = p.snapshot(&[("Range", "bytes=10000-"), ("If-Match", tag), ("If-Range", tag)]);
+        assert_eq!((gone.status, gone.header("content-range")), (412, None), "{tag}");
+        assert!(gone.error().starts_with("precondition_failed "), "{}", gone.error());
+    }
     let newest = p.snapshot(&[]);
     let last = p.snapshot(&[("Range", "bytes=-100")]);
     assert_eq!((last.status, last.body.as_slice()), (206, &newest.body[newest.body.len() - 100..]));

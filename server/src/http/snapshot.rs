@@ -4,7 +4,7 @@
 //! waits for the client.
 //! Invariant: every header speaks of the file that is sent: its sequence, its tag, its length.
 //! Danger: the newest snapshot changes with every push. A download that was cut off is continued from the file it began
-//! with (`If-Range` names it), or it would never end on a busy project.
+//! with (`If-Range` or `If-Match` names it), or it would never end on a busy project.
 
 use crate::auth::Role;
 use crate::http::App;
@@ -14,13 +14,14 @@ use crate::http::error::ApiError;
 use crate::http::range::{Wanted, wanted};
 use crate::http::stream::{Chunks, Sender, channel};
 use crate::http::{accept, answer};
-use crate::live::OpenProject;
+use crate::live::{LiveError, OpenProject};
+use crate::log::LogError;
 use crate::packing::{Encoding, LEAST};
 use crate::snapshot::{Blob, Kept, SnapshotError, fresh};
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::header::{
-    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE,
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
@@ -54,8 +55,9 @@ pub async fn snapshot(
     let open = app.projects.open(&project).await?;
     let head = open.log.head().seq;
     let ranges = headers.get(RANGE).and_then(|v| v.to_str().ok());
-    let file = match resumed(&open, &headers, ranges).await? {
+    let file = match named(&open, &headers, ranges).await? {
         Some(file) => file,
+        None if asks_for_others(&headers) => return Err(gone()),
         None => current(&open, &headers).await?,
     };
     // A condition that names no file that is there means: all of the current one.
@@ -71,27 +73,51 @@ impl From<SnapshotError> for ApiError {
             SnapshotError::Late => {
                 Self::unavailable("the snapshot is still being made", Duration::from_secs(10))
             }
+            // A redaction took the log away in the middle; whoever asks again gets the new one.
+            SnapshotError::Build(LiveError::Log(e @ LogError::Closed)) => e.into(),
+            // Whose attempt it was has been told why, and the log too.
+            SnapshotError::Joined(_) => {
+                Self::unavailable("the snapshot has to be made again", Duration::from_secs(1))
+            }
             e => Self::internal("failed to build snapshot", e),
         }
     }
 }
 
+/// Tags of a header that lists them.
+fn tags(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(name).into_iter().filter_map(|v| v.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim)
+}
+
+/// Whether nothing but files with certain tags will do.
+fn asks_for_others(headers: &HeaderMap) -> bool {
+    headers.contains_key(IF_MATCH) && !tags(headers, IF_MATCH).any(|tag| tag == "*")
+}
+
+fn gone() -> ApiError {
+    let message = "this snapshot is not kept any more; fetch the newest one without If-Match";
+    ApiError::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", message)
+}
+
 /// The file that an interrupted download began with, if it is still kept.
-async fn resumed(
+async fn named(
     open: &Arc<OpenProject>,
     headers: &HeaderMap,
     ranges: Option<&str>,
 ) -> Result<Option<File>, ApiError> {
-    let (Some(tag), Some(_)) = (headers.get(IF_RANGE).and_then(|v| v.to_str().ok()), ranges) else {
-        return Ok(None);
-    };
-    let (shelf, tag) = (Arc::clone(&open.shelf), tag.to_string());
-    let found = tokio::task::spawn_blocking(move || shelf.by_tag(&tag)).await;
+    let mut wanted: Vec<String> = tags(headers, IF_MATCH).map(str::to_string).collect();
+    if let (true, Some(_)) = (wanted.is_empty(), ranges) {
+        wanted.extend(headers.get(IF_RANGE).and_then(|v| v.to_str().ok()).map(str::to_string));
+    }
+    let shelf = Arc::clone(&open.shelf);
+    let find = move || wanted.iter().find_map(|tag| shelf.by_tag(tag).transpose()).transpose();
+    let found = tokio::task::spawn_blocking(find).await;
     let found = found.map_err(io::Error::other).and_then(|found| found);
     let Some((kept, packed)) = found.map_err(|e| ApiError::internal("failed to read snapshot", e))? else {
         return Ok(None);
     };
-    // Gone after all: the newest one will do.
+    // Gone after all: as if it had not been found.
     Ok(File::open(kept, packed).await.ok())
 }
 
@@ -147,11 +173,8 @@ impl File {
     }
 
     fn answer(self, ranges: Option<&str>, headers: &HeaderMap, turn: OwnedSemaphorePermit) -> Response {
-        let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|v| v.to_str().ok());
-        let is_known = known.flat_map(|line| line.split(',')).any(|tag| {
-            let tag = tag.trim();
-            tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == self.tag
-        });
+        let is_known = tags(headers, IF_NONE_MATCH)
+            .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == self.tag);
         let (said, packed) = (self.headers(), self.packed);
         let mut response = if is_known {
             status(StatusCode::NOT_MODIFIED)
