@@ -259,10 +259,15 @@ fn another_origin_may_call_the_admin_routes_only_if_it_is_listed() {
         );
     }
     let stranger = from("GET", "/v1/admin/users", "https://evil.example");
-    assert_eq!((stranger.status, stranger.header(ALLOWED)), (401, None));
+    assert_eq!(
+        (stranger.status, stranger.header(ALLOWED), stranger.header("vary")),
+        (401, None, Some("Origin"))
+    );
+    assert_eq!(server.ask(&Ask::get("/v1/admin/users")).header("vary"), Some("Origin"), "no origin at all");
     let stranger = from("OPTIONS", "/v1/admin/users", "https://evil.example");
     assert_eq!((stranger.status, stranger.header("allow")), (405, Some("GET, HEAD")));
-    assert_eq!(from("GET", "/v1/projects", "https://b.example").header(ALLOWED), None, "admin routes only");
+    let elsewhere = from("GET", "/v1/projects", "https://b.example");
+    assert_eq!((elsewhere.header(ALLOWED), elsewhere.header("vary")), (None, None), "admin routes only");
     let moved = from("OPTIONS", "/v1/admin", "https://b.example");
     assert_eq!(
         (moved.status, moved.header("location"), moved.header(ALLOWED)),

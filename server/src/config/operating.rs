@@ -1,6 +1,6 @@
 //! What is kept how long, and who may look from a browser.
 
-use super::{ConfigError, value::parse_duration};
+use super::{ConfigError, value::parse_duration, value::parse_origins};
 use std::time::Duration;
 
 /// Settings of running a server.
@@ -25,9 +25,11 @@ impl Operating {
                 .ok_or_else(|| ConfigError(vec![format!("{name}: {given:?} cannot be used")]))
         };
         let origins = text("SYNC_CORS_ALLOWED_ORIGINS");
-        let origins = origins.split(',').map(str::trim).filter(|o| !o.is_empty()).map(str::to_string);
+        let cors_origins = parse_origins(&origins).ok_or_else(|| {
+            ConfigError(vec![format!("SYNC_CORS_ALLOWED_ORIGINS: {origins:?} cannot be used")])
+        })?;
         Ok(Self {
-            cors_origins: origins.collect(),
+            cors_origins,
             auth_event_retention: duration("SYNC_AUTH_EVENT_RETENTION")?,
             refusal_retention: duration("SYNC_RATE_LIMIT_EVENT_RETENTION")?,
             grace: duration("SYNC_PROJECT_GRACE")?,

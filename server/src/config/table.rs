@@ -30,6 +30,8 @@ pub enum Kind {
     OneOf(&'static [&'static str]),
     /// Addresses or CIDR blocks, separated by commas.
     Networks,
+    /// Origins of web pages, separated by commas, or `*`.
+    Origins,
     /// Any text.
     Text,
     /// Any text that must not be shown; also readable from the file that `<name>_FILE` names.
@@ -227,7 +229,7 @@ pub const VARIABLES: &[Variable] = &[
     ),
     active(
         "SYNC_CORS_ALLOWED_ORIGINS",
-        Kind::Text,
+        Kind::Origins,
         None,
         "origins whose pages may call the admin routes from a browser, separated by commas; `*` means all",
     ),

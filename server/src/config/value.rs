@@ -26,6 +26,10 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
         Kind::Networks => {
             (Networks::parse(text).is_some(), "a list of addresses or blocks, as 10.0.0.1,192.168.0.0/16")
         }
+        Kind::Origins => (
+            parse_origins(text).is_some(),
+            "a list of origins as browsers send them, as https://admin.example.org (no path, no slash at the end), or *",
+        ),
         Kind::OneOf(words) if !words.contains(&text) => return Err(format!("one of {}", words.join(", "))),
         Kind::OneOf(_) | Kind::Path | Kind::Text | Kind::Secret => (true, ""),
     };
@@ -62,6 +66,30 @@ pub fn parse_names(text: &str) -> Option<Vec<String>> {
         }
     }
     (1..=20).contains(&names.len()).then_some(names)
+}
+
+/// Origins as a browser spells them: scheme, host in lower case, a port only if it is not the scheme's own. Any other
+/// spelling would never match. `*` stands for all.
+pub fn parse_origins(text: &str) -> Option<Vec<String>> {
+    let is_origin = |origin: &str| {
+        let parsed = origin.parse::<axum::http::Uri>().ok();
+        let Some((scheme, at)) = parsed.as_ref().and_then(|u| Some((u.scheme_str()?, u.authority()?))) else {
+            return false;
+        };
+        let own = match scheme {
+            "http" => Some(80),
+            "https" => Some(443),
+            _ => return false,
+        };
+        let port = at.port_u16();
+        let spelled = port.map_or_else(String::new, |port| format!(":{port}"));
+        port != own && origin == format!("{scheme}://{}{spelled}", at.host().to_ascii_lowercase())
+    };
+    let origins: Vec<&str> = text.split(',').map(str::trim).filter(|o| !o.is_empty()).collect();
+    origins
+        .iter()
+        .all(|o| *o == "*" || is_origin(o))
+        .then(|| origins.into_iter().map(str::to_string).collect())
 }
 
 /// Strict: a typing error in a switch must not mean "off".
@@ -147,6 +175,31 @@ mod tests {
             "http://x\u{3}",
         ] {
             assert!(!is_url(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn origins_are_taken_as_browsers_send_them_and_in_no_other_spelling() {
+        let good = "https://a.example, http://localhost:8080,*,https://[::1]:8443,http://10.0.0.1";
+        assert_eq!(parse_origins(good).map(|o| o.len()), Some(5));
+        for bad in [
+            "a.example",
+            "https://a.example/",
+            "https://a.example/x",
+            "https://A.example",
+            "https://a.example:443",
+            "http://a.example:080",
+            "ftp://a.example",
+            "https://u@a.example",
+            "https://*.example.org/",
+            "null",
+            "https://",
+            "https://a.example:",
+            "https://a.example:99999",
+            "https://a.example?x",
+            "https://a.example#x",
+        ] {
+            assert_eq!(parse_origins(bad), None, "{bad}");
         }
     }
 }

@@ -7,7 +7,7 @@
 use crate::http::App;
 use crate::http::answer::{no_content, plain, with_type};
 use crate::http::body::Inbox;
-use crate::http::cors;
+use crate::http::cors::{self, Origin};
 use crate::http::error::{ApiError, Internal};
 use crate::logging::Trail;
 use crate::secret;
@@ -36,15 +36,15 @@ pub async fn every_request(State(app): State<Arc<App>>, request: Request, next: 
     let (method, path) = (request.method().clone(), request.uri().path().to_string());
     let mut request = request;
     request.extensions_mut().insert(RequestId(trail.request().into()));
-    let origin =
-        cors::allowed(&app.config.operating.cors_origins, &request).filter(|_| clean_path(&path) == path);
+    let origin = match clean_path(&path) == path {
+        true => cors::of(&app.config.operating.cors_origins, &request),
+        false => Origin::NoMatter,
+    };
     let mut response = match origin {
-        Some(_) if method == Method::OPTIONS => no_content(),
+        Origin::Allowed(_) if method == Method::OPTIONS => no_content(),
         _ => trail.clone().around(inside(request, next)).await,
     };
-    if let Some(origin) = origin {
-        cors::allow(&mut response, origin);
-    }
+    cors::say(&mut response, origin);
     let headers = response.headers_mut();
     // Hex is always a header value.
     if let Ok(value) = HeaderValue::from_str(trail.request()) {

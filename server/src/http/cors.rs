@@ -6,20 +6,40 @@
 use axum::extract::Request;
 use axum::http::{HeaderValue, Response, header};
 
-/// The request's origin, if it may call the admin routes and this is one.
-pub fn allowed(origins: &[String], request: &Request) -> Option<HeaderValue> {
+/// What an answer has to say about its caller's origin.
+pub enum Origin {
+    /// Nothing: not a route that other origins may call.
+    NoMatter,
+    /// Not listed, or none.
+    Foreign,
+    /// Listed.
+    Allowed(HeaderValue),
+}
+
+/// Of a request.
+pub fn of(origins: &[String], request: &Request) -> Origin {
     if origins.is_empty() || !request.uri().path().starts_with("/v1/admin/") {
-        return None;
+        return Origin::NoMatter;
     }
-    let origin = request.headers().get(header::ORIGIN)?;
-    origins.iter().any(|o| o == "*" || o.as_bytes() == origin.as_bytes()).then(|| origin.clone())
+    match request.headers().get(header::ORIGIN) {
+        Some(origin) if origins.iter().any(|o| o == "*" || o.as_bytes() == origin.as_bytes()) => {
+            Origin::Allowed(origin.clone())
+        }
+        _ => Origin::Foreign,
+    }
 }
 
 /// Says so in the answer.
-pub fn allow<B>(response: &mut Response<B>, origin: HeaderValue) {
+pub fn say<B>(response: &mut Response<B>, origin: Origin) {
     let headers = response.headers_mut();
+    let origin = match origin {
+        Origin::NoMatter => return,
+        Origin::Foreign => None,
+        Origin::Allowed(origin) => Some(origin),
+    };
     // Not the reference's: a cache between must not show one origin's answer to another.
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    let Some(origin) = origin else { return };
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     let allowed = HeaderValue::from_static("Authorization, Content-Type");
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
