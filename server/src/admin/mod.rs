@@ -23,6 +23,7 @@ pub use office::{Alone, Office};
 pub use reach::{ReachError, ask, ask_running};
 pub use socket::Socket;
 
+use crate::visible::is_hidden;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -196,11 +197,9 @@ pub enum Turn {
     Status,
 }
 
-/// A name or an id that somebody else chose, for a line of an operator's terminal: no control characters, which could
-/// move its cursor or fill its clipboard, and none that turn the direction of writing.
+/// A name or an id that somebody else chose, for a line of an operator's terminal.
 fn one_line(text: &str) -> String {
-    let is_bad = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|c| if is_bad(c) { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_hidden(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// An answer for people and for programs.

@@ -2,6 +2,7 @@
 
 use super::Trail;
 use crate::config::LogFormat;
+use crate::visible::is_hidden;
 use serde_json::Value;
 use std::fmt::{self, Debug, Write};
 use tracing::field::{Field, Visit};
@@ -38,8 +39,8 @@ where
 
 fn json(to: &mut Writer<'_>, fields: &[(&str, Value)]) -> fmt::Result {
     for (n, (name, value)) in fields.iter().enumerate() {
-        // Names are identifiers of the program; values spell themselves as JSON.
-        write!(to, "{}\"{name}\":{value}", if n == 0 { '{' } else { ',' })?;
+        // Names are identifiers of the program.
+        write!(to, "{}\"{name}\":{}", if n == 0 { '{' } else { ',' }, spelled(value))?;
     }
     writeln!(to, "}}")
 }
@@ -54,10 +55,24 @@ fn text(to: &mut Writer<'_>, fields: &[(&str, Value)]) -> fmt::Result {
             {
                 write!(to, "{blank}{name}={s}")?;
             }
-            other => write!(to, "{blank}{name}={other}")?,
+            other => write!(to, "{blank}{name}={}", spelled(other))?,
         }
     }
     writeln!(to)
+}
+
+/// As JSON, with an escape for every character that is not seen: JSON itself asks that only of those below U+0020.
+fn spelled(value: &Value) -> String {
+    let mut spelled = String::new();
+    for c in value.to_string().chars() {
+        if is_hidden(c) {
+            // All of them have four digits, and stand in a text: JSON has none outside.
+            spelled.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            spelled.push(c);
+        }
+    }
+    spelled
 }
 
 /// What an event says.
@@ -184,5 +199,15 @@ mod tests {
             lines(LogFormat::Text, || tracing::info!(name = "a b\nlevel=ERROR", path = "/x", "hello"));
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(lines[0].ends_with(r#" level=INFO msg=hello name="a b\nlevel=ERROR" path=/x"#), "{lines:?}");
+    }
+
+    #[test]
+    fn what_is_not_seen_is_spelled_out() {
+        let name = "a\u{9b}2J\u{85}\u{202e}\u{2028}\u{7f}é";
+        let json = lines(LogFormat::Json, || tracing::info!(name, "hello"));
+        assert!(json[0].ends_with(r#""name":"a\u009b2J\u0085\u202e\u2028\u007fé"}"#), "{json:?}");
+        assert_eq!(serde_json::from_str::<Value>(&json[0]).expect("json")["name"], name);
+        let text = lines(LogFormat::Text, || tracing::info!(name, "hello"));
+        assert!(text[0].ends_with(r#" name="a\u009b2J\u0085\u202e\u2028\u007fé""#), "{text:?}");
     }
 }
