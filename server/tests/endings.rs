@@ -61,9 +61,9 @@ fn a_deleted_project_is_out_of_sight_and_comes_back_whole() {
     let (status, page) = w.ask("GET", "/sync/pull");
     assert_eq!((status, page.matches("server_seq\":").count()), (200, 3), "{page}");
     assert_eq!(w.server.ask(&support::push(&w.project, &[3]).key(&w.key)).status, 200);
-    assert!(
-        w.refused(&["projects", "undelete", "garden"]).starts_with("error: no such deleted project: garden")
-    );
+    let refused = |project: &str| w.refused(&["projects", "undelete", project]);
+    assert!(refused("garden").starts_with("error: this project is not deleted: garden"));
+    assert!(refused("Shed").starts_with("error: no such deleted project: Shed"));
 }
 
 #[test]
@@ -99,9 +99,11 @@ fn an_operator_deletes_brings_back_and_ends_without_a_server_too() {
     let mut w = world(&[]);
     w.server.kill();
     assert_eq!(w.server.admin(&["projects", "delete", "Garden"])["deleted"], json!(true));
-    assert!(w.refused(&["projects", "delete", "Garden"]).starts_with("error: no such project: Garden"));
+    assert!(
+        w.refused(&["projects", "delete", "Garden"]).starts_with("error: this project is deleted: Garden")
+    );
     assert_eq!(w.server.admin(&["projects", "undelete", &w.project])["deleted"], json!(false));
-    assert!(w.refused(&["projects", "purge", "garden"]).starts_with("error: no such deleted project"));
+    assert!(w.refused(&["projects", "purge", "garden"]).starts_with("error: this project is not deleted"));
     w.server.admin(&["projects", "delete", "garden"]);
     assert_eq!(w.server.admin(&["projects", "purge", "garden"])["purged"], json!(true));
     assert!(!w.folder().exists());

@@ -53,6 +53,12 @@ fn two_servers_on_one_directory_are_refused_and_admin_reaches_the_one_that_runs(
 fn admin_works_without_a_server_and_refuses_by_name() {
     let mut server = Server::start();
     server.kill();
+    let nowhere = server.data().join("nowhere");
+    let db = nowhere.join("server.db");
+    let out = server.command(&["admin", "--db"]).arg(&db).args(["projects", "list"]).output().expect("run");
+    assert_eq!(out.status.code(), Some(1));
+    let why = String::from_utf8_lossy(&out.stderr);
+    assert!(why.starts_with("error: there is no data directory at ") && !nowhere.exists(), "{why}");
     let said = |words: &[&str]| {
         let out = server.admin_raw(words);
         format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
@@ -192,6 +198,24 @@ fn a_lost_device_is_found_by_its_last_use_and_ended_alone_or_with_all_others() {
     assert_eq!(seen, [("device", "test"), ("device", "laptop"), ("agent", "robot")]);
     assert!(hers.as_array().expect("a list").iter().all(|d| !d["last_used_at"].is_null()), "{hers}");
     assert_eq!(server.admin(&["devices", "list"]).as_array().map(Vec::len), Some(4));
+
+    server.project(&ana, "Shed");
+    server.admin(&["projects", "delete", "Shed"]);
+    let login = json!({"email": "ana@test.local", "device_name": "desk", "code_challenge": "0".repeat(43),
+        "code_challenge_method": "S256"});
+    let login = server.ask(&Ask::post("/v1/auth/device/start").json(&login));
+    assert_eq!(login.status, 200, "{}", login.text());
+    for list in [
+        &["devices", "list"][..],
+        &["logins", "list"],
+        &["projects", "list", "--deleted"],
+        &["enroll", "list"],
+        &["users", "list"],
+        &["keys", "list", "--email", "ana@test.local"],
+    ] {
+        let text = String::from_utf8(server.admin_raw(list).stdout).expect("text");
+        assert!(!text.is_empty() && text.lines().all(|l| l.chars().count() <= 80), "{list:?}: {text}");
+    }
 
     let id = hers[1]["id"].as_str().expect("id");
     server.admin(&["devices", "revoke", id]);

@@ -244,7 +244,7 @@ pub struct TokenTerms {
     /// What it may do there.
     #[arg(long, value_enum, default_value_t = TokenRole::Reader)]
     pub role: TokenRole,
-    /// How long it lives, as 12h, 7d or 90d; for ever if left out.
+    /// How long it lives, as 12h, 7d or 90d; until it is revoked if left out.
     #[arg(long, value_name = "TIME", value_parser = life)]
     pub expires: Option<std::time::Duration>,
     /// How many events it may store.

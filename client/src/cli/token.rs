@@ -34,27 +34,35 @@ fn create(around: &Around, terms: &TokenTerms) -> Result<(), Failure> {
 fn handed_out(made: &Value) -> String {
     let text = |name: &str| made[name].as_str().unwrap_or("-").to_string();
     format!(
-        "{}\n\nThis is token {} ({}). It is shown this once; give it to the agent as TD_AUTH_KEY.",
+        "{}\n\nThis is token {}:\n    {}\nIt is shown this once; give it to the agent as TD_AUTH_KEY.",
         text("api_key"),
         text("id"),
         terms_of(made)
     )
 }
 
-/// `writer in p_…, until …, 3 of 100 events`
+/// `writer in p_…, until …, 3 of 100 events`; without an end, `until revoked`.
 fn terms_of(token: &Value) -> String {
     let grants = token["grants"].as_array().cloned().unwrap_or_default();
     let words = |g: &Value| {
         format!("{} in {}", g["role"].as_str().unwrap_or("?"), one_line(g["project"].as_str().unwrap_or("?")))
     };
     let mut text = grants.iter().map(words).collect::<Vec<_>>().join(", ");
-    if let Some(until) = token["expires_at"].as_str() {
-        let _ = write!(text, ", until {}", one_line(until));
-    }
+    let _ = match token["expires_in"].as_u64() {
+        Some(seconds) => write!(text, ", for {}", spelled(seconds)),
+        None => write!(text, ", until {}", one_line(token["expires_at"].as_str().unwrap_or("revoked"))),
+    };
     if let Some(most) = token["max_events"].as_i64() {
         let _ = write!(text, ", {} of {most} events", token["used_events"].as_i64().unwrap_or(0));
     }
     text
+}
+
+/// As `--expires` takes it.
+fn spelled(seconds: u64) -> String {
+    let units = [(86_400, 'd'), (3_600, 'h'), (60, 'm')];
+    let fits = units.into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit));
+    fits.map_or_else(|| format!("{seconds} s"), |(unit, letter)| format!("{}{letter}", seconds / unit))
 }
 
 fn list(around: &Around) -> Result<(), Failure> {
@@ -148,7 +156,7 @@ fn approve(around: &Around, code: &str, terms: &TokenTerms) -> Result<(), Failur
     let from = one_line(seen["client"].as_str().unwrap_or("?"));
     let name = one_line(seen["name"].as_str().unwrap_or("?"));
     out.say(
-        format!("Approved {name:?}, which asked from {from}."),
+        format!("Approved {name:?}, which asked from {from}:\n    {}", terms_of(&body)),
         &json!({"approved": code, "terms": body}),
     );
     Ok(())

@@ -53,7 +53,7 @@ impl Device {
         let over = if is_over { "  (expired)" } else { "" };
         let (id, kind, prefix, email) = (&self.id, self.kind, &self.prefix, &self.email);
         let name = one_line(&self.name);
-        format!("{id}  {kind:<7}  {prefix}…  {name:<16}  {email}  {used}{over}")
+        format!("{id}  {kind:<7}  {prefix}…  {name}\n    {email}  {used}{over}")
     }
 }
 
@@ -95,7 +95,7 @@ impl Office {
         let ids: Vec<&str> = ended.iter().map(|d| d.id.as_str()).collect();
         let mut text = String::new();
         for device in &ended {
-            let _ = writeln!(text, "revoked {} ({}) of {}", device.id, device.name, device.email);
+            let _ = writeln!(text, "revoked {} ({}) of {}", device.id, one_line(&device.name), device.email);
         }
         if ended.is_empty() {
             text.push_str("nothing signs in there\n");

@@ -1,6 +1,6 @@
 //! Logins that wait for somebody: seen and decided by the operator, for a server without mail.
 
-use super::{AdminError, Reply};
+use super::{AdminError, Reply, one_line};
 use crate::control::Control;
 use crate::control::logins::{Approved, Approver, Metadata};
 use serde_json::json;
@@ -12,7 +12,8 @@ pub(super) fn list(control: &Control) -> Result<Reply, AdminError> {
     let mut text = String::new();
     for login in &waiting {
         let since = login.created_at.rfc3339s_utc();
-        let _ = writeln!(text, "{}  {since}  {:<32}  from {}", login.id, login.email, login.client);
+        let (from, email) = (one_line(&login.client), one_line(&login.email));
+        let _ = writeln!(text, "{}  {since}  from {from}\n    {email}", login.id);
     }
     if waiting.is_empty() {
         text.push_str("no login waits\n");

@@ -185,6 +185,13 @@ pub enum Request {
     Standing,
 }
 
+impl Request {
+    /// Whether it may be the first thing that happens to a data directory.
+    fn may_begin(&self) -> bool {
+        matches!(self, Self::CreateUser { .. } | Self::EnrollCreate { .. })
+    }
+}
+
 /// What to do with maintenance mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,7 +1,7 @@
 //! Answers requests over an open control store.
 
 use super::{AdminError, Reply, Request, Turn, backup, logins, one_line, quarantine};
-use crate::auth::{Role, Scopes};
+use crate::auth::{Role, SCOPES, Scopes};
 use crate::clock::later;
 use crate::config::Config;
 use crate::control::{Change, Control, NewEnrolment, NewKey, Project, User};
@@ -162,7 +162,8 @@ impl Office {
                 .remedy(format!("td-sync admin enroll create --email {}", user.email)));
         }
         let scopes = Scopes::parse(scopes)
-            .map_err(|part| AdminError::new("invalid_scope", format!("invalid scope: \"{part}\"")))?;
+            .map_err(|part| AdminError::new("invalid_scope", format!("invalid scope: \"{part}\"")))
+            .map_err(|e| e.remedy(format!("give some of {}, separated by commas", SCOPES.join(", "))))?;
         let key = NewKey::make(name, scopes, None)?;
         let id = self.control().change_now(|s| s.create_key(&user.id, &key, now))?;
         let mut text = format!("created API key for {}\n", user.email);
@@ -192,7 +193,7 @@ impl Office {
         let mut text = String::new();
         for k in &keys {
             let used = k.last_used_at.map_or("never used".into(), |t| format!("used {}", t.rfc3339s_utc()));
-            let _ = writeln!(text, "{}  {}…  {:<16}  {}  {used}", k.id, k.prefix, one_line(&k.name), k.email);
+            let _ = writeln!(text, "{}  {}…  {}\n    {}  {used}", k.id, k.prefix, one_line(&k.name), k.email);
         }
         Ok(Reply { text, json: json!(keys) })
     }
@@ -250,13 +251,15 @@ impl Office {
 
     /// The project with this id, slug or name, among those that are deleted or those that are not.
     pub(super) fn project_among(&self, given: &str, deleted: bool) -> Result<Project, AdminError> {
-        let all =
-            self.control().store().projects()?.into_iter().filter(|p| p.deleted_at.is_some() == deleted);
-        let mut found: Vec<Project> =
-            all.filter(|p| [&p.id, &p.slug, &p.name].into_iter().any(|n| n == given)).collect();
-        let (what, list) = match deleted {
-            false => ("no such project", "td-sync admin projects list"),
-            true => ("no such deleted project", "td-sync admin projects list --deleted"),
+        let all = self.control().store().projects()?.into_iter();
+        let named = all.filter(|p| [&p.id, &p.slug, &p.name].into_iter().any(|n| n == given));
+        let (mut found, others): (Vec<Project>, Vec<Project>) =
+            named.partition(|p| p.deleted_at.is_some() == deleted);
+        let (what, list) = match (deleted, others.is_empty()) {
+            (false, true) => ("no such project", "td-sync admin projects list"),
+            (false, false) => ("this project is deleted", "td-sync admin projects undelete PROJECT"),
+            (true, true) => ("no such deleted project", "td-sync admin projects list --deleted"),
+            (true, false) => ("this project is not deleted", "td-sync admin projects list"),
         };
         let unclear =
             |what: &str| AdminError::new("project_not_found", format!("{what}: {given}")).remedy(list);

@@ -31,8 +31,10 @@ impl Office {
         let (mut text, mut all) = (String::new(), Vec::new());
         for p in &projects {
             let until = p.deleted_at.map(|at| later(at, self.config().operating.grace).rfc3339s_utc());
-            let gone = until.as_ref().map(|t| format!("  (deleted; its files go {t})")).unwrap_or_default();
-            let _ = writeln!(text, "{}  {:<24}  {}{gone}", p.id, p.slug, one_line(&p.name));
+            let _ = writeln!(text, "{}  {:<24}  {}", p.id, p.slug, one_line(&p.name));
+            if let Some(until) = &until {
+                let _ = writeln!(text, "    deleted; its files go {until}");
+            }
             let mut shown = json!(p);
             if deleted {
                 shown["files_go_at"] = until.into();

@@ -60,6 +60,12 @@ impl ReachError {
 /// Asks whoever can answer.
 pub fn ask(config: &Config, request: &Request) -> Result<Reply, ReachError> {
     let (dir, begun) = (config.data_dir(), Instant::now());
+    if !request.may_begin() && !dir.exists() {
+        let message = format!("there is no data directory at {}", dir.display());
+        return Err(AdminError::new("no_data_dir", message)
+            .remedy("name the server's: td-sync admin --db DIR/server.db …, or SYNC_SERVER_DB_PATH")
+            .into());
+    }
     loop {
         // Asked before it is tried: taking the lock of a running server's directory would only make noise.
         match DataDir::take(&dir, Duration::ZERO) {
