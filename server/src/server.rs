@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use td_engine::taxonomy::TdSchema;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// How long a start waits for a predecessor that is still closing.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,8 +37,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MOST_OPEN: usize = 256;
 /// Most projects kept in use; below [`MOST_OPEN`], so that a log can always be opened.
 const MOST_USED: usize = 200;
-/// Most snapshots that are sent at once: each holds a file and three chunks in memory.
-const MOST_DOWNLOADS: usize = 128;
 /// How long a stop waits for mails under way.
 const LAST_MAILS: Duration = Duration::from_secs(5);
 
@@ -151,7 +149,7 @@ impl Server {
             limits: Limits::new(&config.limits),
             post: Post::new(&config.mail, &config.base_url)?,
             streams: Streams::new(config.streams_per_key),
-            turns: Turns::default(),
+            turns: Turns::pages(),
             room: Room::new(dir.path().to_owned(), config.disk_floor),
             schema: Arc::new(TdSchema),
             gate,
@@ -166,7 +164,7 @@ impl Server {
             logs,
             projects,
             tls,
-            downloads: Arc::new(Semaphore::new(MOST_DOWNLOADS)),
+            downloads: Turns::downloads(),
             config,
         });
         let socket = Socket::bind(&app.dir).map_err(|(path, source)| StartError::Socket { path, source })?;

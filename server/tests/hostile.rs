@@ -101,6 +101,59 @@ fn a_name_does_not_reach_into_the_terminal_of_an_operator() {
     assert_eq!(server.admin(&["projects", "list"])[0]["name"], name, "a program gets it as it is");
 }
 
+#[test]
+fn a_request_whose_end_is_held_back_does_not_outlive_the_right_to_it() {
+    let server = Server::start();
+    let (ana, ana_id) = server.key("ana");
+    let (eve, eve_id) = server.key("eve");
+    let (ben, ben_id) = server.key("ben");
+    let project = server.project(&ana, "Garden");
+    let path = |rest: &str| format!("/v1/projects/{project}{rest}");
+    let add = Ask::post(&path("/members")).key(&ana).json(&json!({"user_id": eve_id, "role": "owner"}));
+    assert_eq!(server.ask(&add).status, 201);
+    let event = event(1, "create", "2026-11-21T10:00:00Z", &json!({}));
+    let held = [
+        Ask::post(&path("/members")).json(&json!({"user_id": ben_id, "role": "owner"})),
+        Ask::new("PATCH", &path(&format!("/members/{ana_id}"))).json(&json!({"role": "reader"})),
+        Ask::post(&path("/invitations")).json(&json!({"email": "x@test.local", "role": "owner"})),
+        Ask::new("PATCH", &path("")).json(&json!({"name": "Mine"})),
+        pushed(&project, &eve, &[event]),
+    ];
+    let revoked = [
+        Ask::post("/v1/keys").json(&json!({"name": "n", "grants": [{"project": project, "role": "reader"}]})),
+        Ask::post("/v1/projects").json(&json!({"name": "Mine"})),
+    ];
+    // All but the last byte, as far as the server is willing to wait for it.
+    let begin = |ask: &Ask, key: &str| {
+        let bytes = match ask.headers.iter().any(|(name, _)| name == "Authorization") {
+            true => ask.bytes(),
+            false => ask.clone().key(key).bytes(),
+        };
+        let mut connection = Connection::open(server.address);
+        connection.write(&bytes[..bytes.len() - 1]);
+        (connection, bytes[bytes.len() - 1])
+    };
+    let held: Vec<_> = held.iter().map(|ask| begin(ask, &eve)).collect();
+    let revoked: Vec<_> = revoked.iter().map(|ask| begin(ask, &ben)).collect();
+    // By the time a later request on a later connection is answered, the server has let those in.
+    let remove = Ask::new("DELETE", &path(&format!("/members/{eve_id}"))).key(&ana);
+    assert_eq!(server.ask(&remove).status, 204);
+    let key = server.admin(&["devices", "list", "--email", "ben@test.local"])[0]["id"].clone();
+    server.admin(&["devices", "revoke", key.as_str().expect("id")]);
+    let before = contents(&server.data().join("projects"));
+    let end = |(mut connection, last): (Connection, u8)| {
+        connection.write(&[last]);
+        connection.answer(false).expect("an answer").status
+    };
+    let answered: Vec<u16> = held.into_iter().map(end).collect();
+    assert_eq!(answered, [403; 5]);
+    let answered: Vec<u16> = revoked.into_iter().map(end).collect();
+    assert_eq!(answered, [401; 2]);
+    assert!(before == contents(&server.data().join("projects")), "something was stored");
+    let members = server.ask(&Ask::get(&path("/members")).key(&ana)).json();
+    assert_eq!(members.as_array().map(Vec::len), Some(1), "{members}");
+}
+
 /// Most memory that the server ever used, in MiB.
 fn peak(server: &Server) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("status");

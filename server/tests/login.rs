@@ -194,8 +194,98 @@ fn without_mail_an_invitation_comes_with_a_link_to_hand_over() {
     let key = enrolled.json()["api_key"].as_str().expect("key").to_string();
     let members = server.ask(&Ask::get(&format!("/v1/projects/{project}/members")).key(&key)).json();
     assert_eq!(members[1]["role"], "reader");
-    let own = server.ask(&Ask::get("/v1/invitations").key(&key)).json();
-    assert_eq!(own[0]["status"], "pending", "answering it is still theirs");
+    let all = Ask::get(&format!("/v1/projects/{project}/invitations")).key(&ana);
+    assert_eq!(server.ask(&all).json()[0]["status"], "accepted");
+    // It is Ana's word that this is Ben; nobody else gives this account anything before more than that is known.
+    let (cleo, _) = server.key("cleo");
+    let shed = server.project(&cleo, "Shed");
+    for (path, body) in [
+        ("members", json!({"email": "ben@test.local", "role": "reader"})),
+        ("members", json!({"user_id": enrolled.json()["user_id"], "role": "reader"})),
+        ("invitations", json!({"email": "Ben <BEN@test.local>", "role": "reader"})),
+    ] {
+        let given = server.ask(&Ask::post(&format!("/v1/projects/{shed}/{path}")).key(&cleo).json(&body));
+        assert_eq!(given.status, 409, "{path} {body}: {}", given.text());
+        assert!(given.error().starts_with("unproven_address "), "{}", given.error());
+    }
+    let other = server.project(&ana, "Other");
+    let add = Ask::post(&format!("/v1/projects/{other}/members")).key(&ana);
+    assert_eq!(server.ask(&add.json(&json!({"email": "ben@test.local", "role": "reader"}))).status, 201);
+    // The operator's link proves it, and what signed in before is somebody's of whom that is not known.
+    let link = server.admin(&["enroll", "create", "--email", "ben@test.local"]);
+    let secret = link["link"].as_str().and_then(|l| l.split(['#', '.']).nth_back(1)).expect("a secret");
+    let secret = secret.to_string();
+    let again = server.ask(&Ask::post("/v1/enroll").json(&json!({"secret": secret, "device_name": "b"})));
+    let proven = again.json()["api_key"].as_str().expect("key").to_string();
+    assert_eq!(server.ask(&Ask::get("/v1/projects").key(&key)).status, 401);
+    let add = Ask::post(&format!("/v1/projects/{shed}/members")).key(&cleo);
+    assert_eq!(server.ask(&add.json(&json!({"email": "ben@test.local", "role": "reader"}))).status, 201);
+    assert_eq!(server.ask(&Ask::get("/v1/projects").key(&proven)).json().as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn a_handed_over_link_is_as_good_as_its_invitation() {
+    let server = Server::with(&[("SYNC_RATE_LIMIT_AUTH", "1000")]);
+    let (ana, _) = server.key("ana");
+    let (dan, dan_id) = server.key("dan");
+    let project = server.project(&ana, "Garden");
+    let path = |rest: &str| format!("/v1/projects/{project}/{rest}");
+    let add = Ask::post(&path("members")).key(&ana).json(&json!({"user_id": dan_id, "role": "owner"}));
+    assert_eq!(server.ask(&add).status, 201);
+    let invite = |who: &str| {
+        let ask = json!({"email": format!("{who}@test.local"), "role": "owner"});
+        let made = server.ask(&Ask::post(&path("invitations")).key(&dan).json(&ask));
+        let link = made.header("x-td-enrolment-link").expect("a link").to_string();
+        (
+            made.json()["id"].as_str().expect("id").to_string(),
+            link.split(['#', '.']).nth_back(1).expect("secret").to_string(),
+        )
+    };
+    let redeem = |secret: &str| server.ask(&Ask::post("/v1/enroll").json(&json!({"secret": secret}))).status;
+    let code = |secret: &str| {
+        let form = format!("code={secret}");
+        server.ask(
+            &Ask::post("/auth/device/code")
+                .header("Content-Type", "application/x-www-form-urlencoded")
+                .body(form),
+        )
+    };
+    let (withdrawn, first) = invite("ben");
+    let (_, second) = invite("cleo");
+    assert!(code(&first).text().contains("Nothing waits"));
+    let gone = Ask::new("DELETE", &path(&format!("invitations/{withdrawn}"))).key(&ana);
+    assert_eq!(server.ask(&gone).status, 204);
+    assert_eq!(redeem(&first), 410, "withdrawn");
+    assert!(code(&first).text().contains("No such code"));
+    let demote = Ask::new("PATCH", &path(&format!("members/{dan_id}"))).key(&ana);
+    assert_eq!(server.ask(&demote.json(&json!({"role": "writer"}))).status, 200);
+    assert_eq!(redeem(&second), 410, "whoever gave it could not give it now");
+    let members = server.ask(&Ask::get(&path("members")).key(&ana)).json();
+    assert_eq!(members.as_array().map(Vec::len), Some(2), "{members}");
+}
+
+#[test]
+fn a_stranger_who_asks_for_logins_keeps_nobody_from_signing_in_and_is_shown_as_one() {
+    let server = Server::with(&[("SYNC_EMAIL_PROVIDER", "memory"), ("SYNC_TRUSTED_PROXIES", "127.0.0.1")]);
+    server.admin(&["create-user", "--email", "ben@test.local"]);
+    let begin = |from: &str, email: &str| {
+        let body = json!({"email": email, "code_challenge": "x".repeat(43), "code_challenge_method": "S256"});
+        let ask =
+            Ask::post("/v1/auth/device/start").header("X-Forwarded-For", from).header("User-Agent", "td <b>");
+        assert_eq!(server.ask(&ask.json(&body)).status, 200);
+    };
+    // What is typed around an address does not hide whose account is asked for.
+    begin("203.0.113.66", "mallory@test.local <ben@test.local>");
+    begin("198.51.100.7", "ben@test.local");
+    begin("198.51.100.7", "ben@test.local");
+    let waiting = server.admin(&["logins", "list"]);
+    let seen: Vec<_> = waiting
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|w| (w["client"].as_str().expect("client"), w["email"].as_str().expect("email")))
+        .collect();
+    assert_eq!(seen, [("198.51.100.7", "ben@test.local"), ("203.0.113.66", "ben@test.local")]);
 }
 
 #[test]

@@ -241,5 +241,9 @@ fn the_doctor_says_how_logins_are_approved_and_warns_where_a_look_is_enough() {
     };
     assert_eq!(about_mail(&[]), "ok");
     assert_eq!(about_mail(&[("SYNC_EMAIL_PROVIDER", "memory")]), "warn");
-    assert_eq!(about_mail(&[("SYNC_DEV_EMAIL_INSPECT", "1")]), "warn");
+    assert_eq!(about_mail(&[("SYNC_EMAIL_PROVIDER", "memory"), ("SYNC_DEV_EMAIL_INSPECT", "1")]), "warn");
+    let mails = [("SYNC_EMAIL_PROVIDER", "smtp"), ("SYNC_DEV_EMAIL_INSPECT", "1")];
+    let out = server.command(&["config", "check"]).envs(mails).output().expect("run");
+    let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(!out.status.success() && said.contains("SYNC_EMAIL_PROVIDER=memory"), "{said}");
 }

@@ -214,9 +214,12 @@ fn limits_count_per_key_and_project_and_refusals_are_written_down() {
 
 #[test]
 fn a_nearly_full_disk_refuses_pushes_politely_and_answers_everything_else() {
-    let server = Server::with(&[("SYNC_DISK_FLOOR_MIB", "4294967295")]);
+    let mut server = Server::start();
     let (key, _) = server.key("ana");
     let project = server.project(&key, "Garden");
+    server.restart_with(&[("SYNC_DISK_FLOOR_MIB", "4294967295")]);
+    let another = server.ask(&Ask::post("/v1/projects").key(&key).json(&json!({"name": "Shed"})));
+    assert_eq!(another.status, 503, "{}", another.text());
     let refused = server.ask(&push(&project, &[1]).key(&key));
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("60")));
     assert!(refused.error().contains("disk is nearly full"), "{}", refused.error());

@@ -173,6 +173,52 @@ fn a_public_link_is_off_until_it_is_made_reads_one_project_and_can_be_taken_back
 }
 
 #[test]
+fn links_that_are_made_at_once_are_one_and_none_outlives_its_makers_membership() {
+    let server = Server::start();
+    let (ana, _) = server.key("ana");
+    let (ben, ben_id) = server.key("ben");
+    let project = server.project(&ana, "Open");
+    let path = format!("/v1/projects/{project}/public-link");
+    let make = |key: &str| {
+        server.ask(&Ask::post(&path).key(key)).json()["api_key"].as_str().expect("key").to_string()
+    };
+    let reads = |link: &str| server.ask(&pull(&project, link)).status;
+    let links: Vec<String> = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..6).map(|_| scope.spawn(|| make(&ana))).collect();
+        all.into_iter().map(|t| t.join().expect("thread")).collect()
+    });
+    assert_eq!(links.iter().filter(|link| reads(link) == 200).count(), 1);
+    assert_eq!(server.ask(&Ask::new("DELETE", &path).key(&ana)).status, 204);
+    assert!(links.iter().all(|link| reads(link) == 401));
+    let member = |role: &str| {
+        let add = Ask::post(&format!("/v1/projects/{project}/members")).key(&ana);
+        assert_eq!(server.ask(&add.json(&json!({"user_id": ben_id, "role": role}))).status, 201);
+    };
+    member("owner");
+    let (link, (_, robot)) = (make(&ben), token(&server, &ben, &project, "reader"));
+    let remove = Ask::new("DELETE", &format!("/v1/projects/{project}/members/{ben_id}")).key(&ana);
+    assert_eq!(server.ask(&remove).status, 204);
+    assert_eq!(server.ask(&Ask::get(&path).key(&ana)).status, 404);
+    member("reader");
+    assert_eq!((reads(&link), reads(&robot)), (401, 403), "nothing comes back with the next membership");
+}
+
+#[test]
+fn a_stranger_with_many_addresses_keeps_no_agent_from_asking() {
+    let server = Server::with(&[("SYNC_RATE_LIMIT_AUTH", "100000"), ("SYNC_TRUSTED_PROXIES", "127.0.0.1")]);
+    let ask = |from: &str| {
+        let ask = Ask::post("/v1/keys/requests").header("X-Forwarded-For", from);
+        server.ask(&ask.json(&json!({"name": "robot"}))).status
+    };
+    assert!((0..20).all(|n| ask(&format!("2001:db8:1:{n:x}::1")) == 200));
+    assert_eq!(ask("2001:db8:1:ffff::1"), 503, "one customer's network");
+    for n in 2..52 {
+        (0..20).for_each(|_| drop(ask(&format!("2001:db8:{n:x}::1"))));
+    }
+    assert_eq!(ask("198.51.100.7"), 200, "the largest crowd makes room");
+}
+
+#[test]
 fn bad_terms_are_refused_in_their_own_words() {
     let server = Server::start();
     let (ana, _) = server.key("ana");

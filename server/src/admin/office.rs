@@ -180,8 +180,14 @@ impl Office {
             Change::Done => {
                 Ok(Reply { text: format!("{done}\n"), json: json!({"id": key_id, "revoked": true}) })
             }
-            _ => Err(AdminError::new("key_not_found", format!("key not found: {key_id}"))
-                .remedy("td-sync admin keys list")),
+            _ => {
+                Err(AdminError::new("key_not_found", format!("key not found: {key_id}")).remedy(match key_id
+                    .starts_with("tk_")
+                {
+                    true => "td-sync admin devices revoke ID (it is a token)",
+                    false => "td-sync admin keys list",
+                }))
+            }
         }
     }
 

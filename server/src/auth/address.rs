@@ -6,6 +6,10 @@ const LONGEST: usize = 254;
 /// The bare address in lower case, also out of `Name <ana@example.org>`; `None` if it is no single address.
 pub fn address(text: &str) -> Option<String> {
     let text = text.trim();
+    // A name in front is shown to whoever approves a login, and stored.
+    if text.len() > 2 * LONGEST {
+        return None;
+    }
     let bare = match text.split_once('<') {
         Some((_, rest)) => rest.strip_suffix('>')?.trim(),
         None => text,
@@ -51,6 +55,7 @@ mod tests {
             "a@x..y",
             "a@.x",
             &long,
+            &format!("{}<ana@example.org>", "name ".repeat(LONGEST)),
         ];
         for text in bad {
             assert_eq!(address(text), None, "{text:?}");

@@ -24,12 +24,18 @@ impl LoginSettings {
         let flag = |name: &str| value::parse_flag(&text(name)).ok_or_else(|| bad(name));
         let some = |name: &str| Some(text(name)).filter(|t| !t.is_empty());
         let email_base_url = some("SYNC_EMAIL_BASE_URL").unwrap_or_else(|| base_url.to_string());
+        let dev_inspect = flag("SYNC_DEV_EMAIL_INSPECT")?;
+        if dev_inspect && text("SYNC_EMAIL_PROVIDER") != "memory" {
+            let why = "SYNC_DEV_EMAIL_INSPECT goes only with SYNC_EMAIL_PROVIDER=memory: with it, a scanner that looks at \
+                       a mailed link approves the login";
+            return Err(ConfigError(vec![why.into()]));
+        }
         Ok(Self {
             allow_signup: flag("SYNC_ALLOW_SIGNUP")?,
             first_user_admin: flag("SYNC_FIRST_USER_ADMIN")?,
             email_base_url: email_base_url.trim_end_matches('/').into(),
             web_callback: some("SYNC_AUTH_WEB_CALLBACK_URL"),
-            dev_inspect: flag("SYNC_DEV_EMAIL_INSPECT")?,
+            dev_inspect,
         })
     }
 }

@@ -66,6 +66,19 @@ pub trait InvitationStore: Send + Sync {
     /// Stores an invitation; `None` if the project is gone.
     fn invite(&self, new: &NewInvitation, now: ClientTime) -> Result<Option<Invitation>, ControlError>;
 
+    /// Makes the invited account and a link that signs it in and accepts the invitation; `false`, and neither, if there
+    /// is such an account already.
+    fn hand_over(
+        &self,
+        invitation: &Invitation,
+        secret_hash: &str,
+        until: ClientTime,
+        now: ClientTime,
+    ) -> Result<bool, ControlError>;
+
+    /// Whether the account of this address is proven by nobody but another owner's word.
+    fn is_unproven(&self, email: &str, owner: &str) -> Result<bool, ControlError>;
+
     /// All invitations of a project, newest first.
     fn invitations_of_project(&self, project: &str) -> Result<Vec<Invitation>, ControlError>;
 

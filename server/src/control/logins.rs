@@ -166,6 +166,14 @@ pub trait LoginStore: Send + Sync {
     /// Stores a challenge, and writes down that it began.
     fn start_login(&self, new: &NewLogin, begun: &LoginEvent, now: ClientTime) -> Result<(), ControlError>;
 
+    /// The device login behind a mailed token, if it waits.
+    fn pending_login(
+        &self,
+        selector: &str,
+        token_hash: &str,
+        now: ClientTime,
+    ) -> Result<Option<PendingLogin>, ControlError>;
+
     /// Approves a device login by its mailed token.
     fn approve_login(
         &self,

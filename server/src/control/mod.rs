@@ -191,6 +191,8 @@ pub enum Added {
     Since(ClientTime),
     /// Unknown user, deleted project or already a member; the wire does not tell them apart.
     Refused,
+    /// The account's address is proven by nobody but another owner's word.
+    Unproven,
 }
 
 /// An enrolment link to be stored.

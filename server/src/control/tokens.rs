@@ -154,6 +154,18 @@ pub trait TokenStore: Send + Sync {
     /// The public link of a project, if it has one.
     fn public_link(&self, project: &str) -> Result<Option<Token>, ControlError>;
 
+    /// Stores the public link of a project in place of the one it had.
+    fn replace_link(
+        &self,
+        maker: &str,
+        project: &str,
+        key: &NewKey,
+        now: ClientTime,
+    ) -> Result<Made, ControlError>;
+
+    /// Ends the public link of a project; `false` if it has none.
+    fn forget_link(&self, project: &str) -> Result<bool, ControlError>;
+
     /// Takes up to so many events from a budget. Returns how many; 0 for a token that is gone.
     fn spend(&self, token: &str, events: i64) -> Result<i64, ControlError>;
 

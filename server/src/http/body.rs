@@ -17,7 +17,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 /// Bytes of a push that are read.
 pub const CAP: usize = 10 * 1024 * 1024;
@@ -28,6 +28,10 @@ pub const SHORT: usize = 64 * 1024;
 const DRAIN: usize = 256 * 1024;
 /// Longest silence within a body. A slow upload that keeps moving is let through (server-protocol W46).
 const SILENCE: Duration = Duration::from_secs(15);
+/// How long a push may take in all: ten mebibytes over a bad line do not take as long, and a body has to end.
+const LONG_TAKES: Duration = Duration::from_secs(3600);
+/// How long any other body may take, and what is left of one.
+const SHORT_TAKES: Duration = Duration::from_secs(60);
 
 /// A request's body, shared between its route and the layer that clears up behind it.
 #[derive(Clone)]
@@ -46,12 +50,12 @@ impl Inbox {
     }
 
     /// The first `most` bytes.
-    async fn read(&self, most: usize) -> Result<Vec<u8>, ApiError> {
-        let mut state = self.0.lock().await;
+    async fn read(&self, most: usize, takes: Duration) -> Result<Vec<u8>, ApiError> {
+        let (mut state, end) = (self.0.lock().await, Instant::now() + takes);
         let expected = state.body.size_hint().lower().min(most as u64);
         let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
         while bytes.len() < most {
-            match state.next().await {
+            match state.next(end).await {
                 Ok(Some(data)) => {
                     let room = most - bytes.len();
                     bytes.extend_from_slice(&data[..data.len().min(room)]);
@@ -69,9 +73,9 @@ impl Inbox {
         if state.broken || state.body.size_hint().exact().is_some_and(|left| left > DRAIN as u64) {
             return false;
         }
-        let mut drained = 0;
+        let (mut drained, end) = (0, Instant::now() + SHORT_TAKES);
         while drained <= DRAIN {
-            match state.next().await {
+            match state.next(end).await {
                 Ok(Some(data)) => drained += data.len(),
                 Ok(None) => return true,
                 Err(Broken) => return false,
@@ -84,12 +88,12 @@ impl Inbox {
 struct Broken;
 
 impl State {
-    async fn next(&mut self) -> Result<Option<axum::body::Bytes>, Broken> {
+    async fn next(&mut self, end: Instant) -> Result<Option<axum::body::Bytes>, Broken> {
         loop {
             if self.body.is_end_stream() {
                 return Ok(None);
             }
-            match timeout(SILENCE, self.body.frame()).await {
+            match timeout_at(end.min(Instant::now() + SILENCE), self.body.frame()).await {
                 Ok(None) => return Ok(None),
                 // Trailers carry nothing for us.
                 Ok(Some(Ok(frame))) => match frame.into_data() {
@@ -112,12 +116,12 @@ pub struct Text(Vec<u8>);
 impl Text {
     /// Reads a push, after the caller was let through: strangers cannot make us hold megabytes.
     pub async fn read(inbox: &Inbox) -> Result<Self, ApiError> {
-        inbox.read(CAP).await.map(Self)
+        inbox.read(CAP, LONG_TAKES).await.map(Self)
     }
 
     /// Reads any other body.
     pub async fn short(inbox: &Inbox) -> Result<Self, ApiError> {
-        inbox.read(SHORT).await.map(Self)
+        inbox.read(SHORT, SHORT_TAKES).await.map(Self)
     }
 
     /// The text.
@@ -161,15 +165,32 @@ mod tests {
         let (_sender, chunks) = stream::channel();
         let inbox = Inbox::new(Body::new(chunks));
         let begun = tokio::time::Instant::now();
-        assert!(inbox.read(CAP).await.is_err());
+        assert!(inbox.read(CAP, LONG_TAKES).await.is_err());
         assert_eq!(begun.elapsed(), SILENCE);
         assert!(!inbox.clear_up().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_that_moves_for_ever_ends_too() {
+        let (sender, chunks) = stream::channel();
+        let drips = tokio::spawn(async move {
+            while sender.send_to(axum::body::Bytes::from_static(b" "), SILENCE).await {
+                tokio::time::sleep(SILENCE / 2).await;
+            }
+        });
+        let inbox = Inbox::new(Body::new(chunks));
+        let begun = tokio::time::Instant::now();
+        assert!(inbox.read(SHORT, SHORT_TAKES).await.is_err());
+        assert_eq!(begun.elapsed(), SHORT_TAKES);
+        assert!(!inbox.clear_up().await);
+        drop(inbox);
+        drips.await.expect("the sender sees the end");
     }
 
     #[tokio::test]
     async fn the_first_ten_mebibytes_are_read_and_a_little_more_is_cleared_up() {
         let inbox = Inbox::new(Body::from(vec![b'x'; CAP + 1]));
-        assert_eq!(inbox.read(CAP).await.map(|bytes| bytes.len()).ok(), Some(CAP));
+        assert_eq!(inbox.read(CAP, LONG_TAKES).await.map(|bytes| bytes.len()).ok(), Some(CAP));
         assert!(inbox.clear_up().await);
         let inbox = Inbox::new(Body::from(vec![b'x'; DRAIN + 1]));
         assert!(!inbox.clear_up().await, "too much was left unread");

@@ -9,6 +9,7 @@ use crate::http::error::ApiError;
 use crate::http::{App, Peer};
 use crate::limit::Class;
 use crate::logging::Trail;
+use crate::maintenance::Writing;
 use crate::secret;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -71,7 +72,7 @@ impl FromRequestParts<Arc<App>> for Caller {
 }
 
 /// The owner of a key, for routes that ask for no scope (server-protocol 1.2).
-pub struct KeyOwner(pub Principal);
+pub struct KeyOwner(pub Caller);
 
 impl FromRequestParts<Arc<App>> for KeyOwner {
     type Rejection = ApiError;
@@ -80,7 +81,7 @@ impl FromRequestParts<Arc<App>> for KeyOwner {
         let caller = known(parts, app).await?;
         write_scope(&caller.0, parts.method.as_str())?;
         caller.count(app, None)?;
-        Ok(Self(caller.0))
+        Ok(Self(caller))
     }
 }
 
@@ -90,9 +91,7 @@ pub async fn known(parts: &Parts, app: &App) -> Result<Caller, ApiError> {
     // Any text is looked up, so bytes that are no UTF-8 are simply the hash of an unknown key.
     let key_hash = secret::hash(&String::from_utf8_lossy(token));
     let found = app.control.holder(&key_hash).await.map_err(ApiError::control("failed to verify key"))?;
-    let principal = found.ok_or_else(|| {
-        ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "invalid or expired api key")
-    })?;
+    let principal = found.ok_or_else(no_key)?;
     Trail::user(&principal.user_id);
     let path = parts.uri.path();
     impersonation_gate(&principal, parts.method.as_str(), path)?;
@@ -156,6 +155,31 @@ impl Caller {
         })
     }
 
+    /// Lets a write begin, if the key still stands.
+    ///
+    /// Asked again, for what came between may have taken hours: a body whose last byte is held back was begun by somebody
+    /// who may have lost the right meanwhile, and such a push, key or new owner went through after the revocation.
+    pub async fn write(&self, app: &App) -> Result<Writing, ApiError> {
+        let writing = app.gate.write().await?;
+        self.holder_now(app).await?;
+        Ok(writing)
+    }
+
+    /// As [`Caller::write`], if the caller also still has this role in a project that is still there.
+    pub async fn write_in(&self, app: &App, project: &ProjectId, need: Role) -> Result<Writing, ApiError> {
+        let writing = app.gate.write().await?;
+        let holder = self.holder_now(app).await?;
+        let member = app.control.membership(project.as_str(), &self.0.user_id).await;
+        let member = member.map_err(|e| ApiError::internal("failed to check membership", e))?;
+        project_role(project.as_str(), holder.role_in(project.as_str(), member.map(|m| m.role)), need)?;
+        if member.is_some_and(|m| m.deleted) { Err(not_found()) } else { Ok(writing) }
+    }
+
+    async fn holder_now(&self, app: &App) -> Result<Principal, ApiError> {
+        let known = app.control.holder(&self.1.key_hash).await;
+        known.map_err(ApiError::control("failed to verify key"))?.ok_or_else(no_key)
+    }
+
     /// Whether key and membership still stand; asked again and again by what stays open.
     pub async fn still_reads(&self, app: &App, project: &ProjectId) -> bool {
         let known = app.control.holder(&self.1.key_hash).await;
@@ -163,6 +187,10 @@ impl Caller {
         let (Ok(Some(holder)), Ok(Some(member))) = (known, member) else { return false };
         !member.deleted && holder.role_in(project.as_str(), Some(member.role)).is_some()
     }
+}
+
+fn no_key() -> ApiError {
+    ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", "invalid or expired api key")
 }
 
 /// 404 for members of a deleted project.

@@ -3,12 +3,13 @@
 //! Whoever holds a key of the invited address answers; the token in the mail only leads to the page. Where no mail
 //! leaves, the owner gets an enrolment link to hand over, in a header: bodies keep the reference's shape.
 //! Danger: that link. It signs its holder in, so it is only ever for an account that this invitation has made; with one
-//! for an account that was there, an owner could become anybody by inviting them.
+//! for an account that was there, an owner could become anybody by inviting them. What it proves is the inviter's word:
+//! other owners cannot give such an account anything until a mail or the operator has proven the address.
 
 use crate::auth::{Role, address};
 use crate::clock::later;
+use crate::control::Audit;
 use crate::control::invitations::{Answered, Invitation, NewInvitation};
-use crate::control::{Audit, NewEnrolment};
 use crate::http::App;
 use crate::http::answer::{json, no_content};
 use crate::http::around::RequestId;
@@ -66,7 +67,7 @@ pub async fn invite(
     let email = address(&email).ok_or_else(|| ApiError::bad_request("valid email is required"))?;
     let role = Role::parse(&role).ok_or_else(|| ApiError::bad_request("valid role is required"))?;
     app.limits.invitation(&email).map_err(ApiError::rate_limited)?;
-    let _writing = app.gate.write().await?;
+    let _writing = caller.write_in(&app, &project, Role::Owner).await?;
     let token = secret::bytes::<32>().map_err(|e| ApiError::internal(FAILED, e))?;
     let token = secret::hex(&token);
     let new = NewInvitation {
@@ -77,7 +78,11 @@ pub async fn invite(
         token_hash: secret::hash(&token),
         expires_at: later(app.control.now(), LIFE),
     };
-    let made = app.control.add(move |s, now| s.invite(&new, now)).await.map_err(ApiError::control(FAILED))?;
+    let made = app.control.add(move |s, now| match s.is_unproven(&new.email, &new.by)? {
+        true => Ok(None),
+        false => s.invite(&new, now).map(Some),
+    });
+    let made = made.await.map_err(ApiError::control(FAILED))?.ok_or_else(members::unproven)?;
     let made = made.ok_or_else(|| ApiError::internal(FAILED, "the project is gone"))?;
     let mut response = json(StatusCode::CREATED, &shown(&made));
     if app.post.delivers() {
@@ -100,7 +105,7 @@ pub async fn invite(
                 }
             })),
         }
-    } else if let Some(link) = link_to_hand_over(&app, &email, project.as_str(), role).await? {
+    } else if let Some(link) = link_to_hand_over(&app, made).await? {
         let value = HeaderValue::from_str(&link).map_err(|e| ApiError::internal(FAILED, e))?;
         response.headers_mut().insert(LINK, value);
     }
@@ -125,29 +130,12 @@ fn form_byte(b: u8) -> String {
 }
 
 /// For somebody who had no account yet. Whoever has one signs in on their own and finds the invitation there.
-async fn link_to_hand_over(
-    app: &App,
-    email: &str,
-    project: &str,
-    role: Role,
-) -> Result<Option<String>, ApiError> {
+async fn link_to_hand_over(app: &App, invitation: Invitation) -> Result<Option<String>, ApiError> {
     const FAILED: &str = "failed to create invitation";
     let code = secret::enrolment().map_err(|e| ApiError::internal(FAILED, e))?;
     let (hash, until) = (secret::hash(&code), later(app.control.now(), LINK_LIFE));
-    let (email, project) = (email.to_string(), project.to_string());
-    let made = app.control.change(move |s, now| {
-        let (user, is_new) = s.ensure_user(&email, false, now)?;
-        if !is_new {
-            return Ok(false);
-        }
-        let project = Some((project, role));
-        s.create_enrolment(
-            &NewEnrolment { secret_hash: hash, user_id: user.id, project, expires_at: until },
-            now,
-        )?;
-        Ok(true)
-    });
-    let made = made.await.map_err(ApiError::control(FAILED))?;
+    let made = app.control.change(move |s, now| s.hand_over(&invitation, &hash, until, now)).await;
+    let made = made.map_err(ApiError::control(FAILED))?;
     Ok(made.then(|| format!("{}/connect#{code}.{}", app.config.base_url, app.identity.fingerprint())))
 }
 
@@ -170,7 +158,7 @@ pub async fn withdraw(
     Path((id, invitation)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
     let project = caller.in_project(&app, &id, Role::Owner).await?;
-    let _writing = app.gate.write().await?;
+    let _writing = caller.write_in(&app, &project, Role::Owner).await?;
     let gone = app.control.add(move |s, _| s.withdraw_invitation(project.as_str(), &invitation)).await;
     if gone.map_err(ApiError::control("failed to delete invitation"))? {
         Ok(no_content())
@@ -180,7 +168,11 @@ pub async fn withdraw(
 }
 
 /// GET `/v1/invitations`
-pub async fn of_person(State(app): State<Arc<App>>, KeyOwner(who): KeyOwner) -> Result<Response, ApiError> {
+pub async fn of_person(
+    State(app): State<Arc<App>>,
+    KeyOwner(caller): KeyOwner,
+) -> Result<Response, ApiError> {
+    let who = caller.0;
     let (email, now) = (who.email, app.control.now());
     let all = app.control.ask(move |s| s.invitations_of_person(&email, now)).await;
     let all = all.map_err(ApiError::control("failed to list invitations"))?;
@@ -190,10 +182,11 @@ pub async fn of_person(State(app): State<Arc<App>>, KeyOwner(who): KeyOwner) -> 
 /// POST `/v1/invitations/{invitation}/accept`
 pub async fn accept(
     State(app): State<Arc<App>>,
-    KeyOwner(who): KeyOwner,
+    KeyOwner(caller): KeyOwner,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let _writing = app.gate.write().await?;
+    let _writing = caller.write(&app).await?;
+    let who = caller.0;
     let done =
         app.control.change(move |s, now| s.accept_invitation(&id, &who.user_id, &who.email, now)).await;
     let member = answered(done.map_err(ApiError::control("failed to accept invitation"))?)?;
@@ -205,10 +198,11 @@ pub async fn accept(
 /// POST `/v1/invitations/{invitation}/decline`
 pub async fn decline(
     State(app): State<Arc<App>>,
-    KeyOwner(who): KeyOwner,
+    KeyOwner(caller): KeyOwner,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    let _writing = app.gate.write().await?;
+    let _writing = caller.write(&app).await?;
+    let who = caller.0;
     let done = app.control.add(move |s, now| s.decline_invitation(&id, &who.email, now)).await;
     answered(done.map_err(ApiError::control("failed to decline invitation"))?)?;
     Ok(json(StatusCode::OK, &json!({"status": "declined"})))

@@ -129,12 +129,13 @@ fn not_yours(project: &str) -> ApiError {
 /// POST `/v1/keys`
 pub async fn create(
     State(app): State<Arc<App>>,
-    KeyOwner(who): KeyOwner,
+    KeyOwner(caller): KeyOwner,
     inbox: Inbox,
 ) -> Result<Response, ApiError> {
-    person(&who)?;
+    person(&caller.0)?;
     let terms = read_terms(&inbox).await?;
-    let _writing = app.gate.write().await?;
+    let _writing = caller.write(&app).await?;
+    let who = caller.0;
     let key = Arc::new(fresh(Kind::Agent)?);
     let new = Arc::clone(&key);
     const FAILED: &str = "failed to create key";
@@ -152,7 +153,8 @@ pub async fn create(
 }
 
 /// GET `/v1/keys`: own tokens and devices.
-pub async fn list(State(app): State<Arc<App>>, KeyOwner(who): KeyOwner) -> Result<Response, ApiError> {
+pub async fn list(State(app): State<Arc<App>>, KeyOwner(caller): KeyOwner) -> Result<Response, ApiError> {
+    let who = caller.0;
     person(&who)?;
     let user = who.user_id;
     let asked = app.control.ask(move |s| Ok((s.tokens_of(&user)?, s.keys(Some(&user))?))).await;
@@ -173,11 +175,12 @@ pub async fn list(State(app): State<Arc<App>>, KeyOwner(who): KeyOwner) -> Resul
 /// DELETE `/v1/keys/{key}`
 pub async fn revoke(
     State(app): State<Arc<App>>,
-    KeyOwner(who): KeyOwner,
+    KeyOwner(caller): KeyOwner,
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
-    person(&who)?;
-    let _writing = app.gate.write().await?;
+    person(&caller.0)?;
+    let _writing = caller.write(&app).await?;
+    let who = caller.0;
     let gone = app.control.change(move |s, _| s.revoke_own(&who.user_id, &id)).await;
     if gone.map_err(ApiError::control("failed to revoke api key"))? {
         Ok(no_content())
@@ -187,7 +190,8 @@ pub async fn revoke(
 }
 
 /// GET `/v1/keys/current`: what the key that asks may do.
-pub async fn current(State(app): State<Arc<App>>, KeyOwner(who): KeyOwner) -> Result<Response, ApiError> {
+pub async fn current(State(app): State<Arc<App>>, KeyOwner(caller): KeyOwner) -> Result<Response, ApiError> {
+    let who = caller.0;
     let id = who.key_id.clone();
     let token =
         app.control.ask(move |s| s.token(&id)).await.map_err(ApiError::control("failed to list keys"))?;
@@ -211,6 +215,7 @@ pub async fn ask(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) -> R
         (secret::hex(&secret::bytes::<32>().map_err(random)?), secret::code().map_err(random)?);
     let (hash, shown_code) = (secret::hash(&poll), code.clone());
     let until = later(app.control.now(), REQUEST_LIFE);
+    let _writing = app.gate.write().await?;
     let stored =
         app.control.add(move |s, now| s.ask_token(&hash, &code, &name, &from.client, until, now)).await;
     if !stored.map_err(ApiError::control(FAILED))? {
@@ -229,6 +234,7 @@ pub async fn collect(
     let poll = read_object(&inbox, |f| f.text_or_empty("poll_code")).await?;
     let key = Arc::new(fresh(Kind::Agent)?);
     let (hash, new) = (secret::hash(&poll), Arc::clone(&key));
+    let _writing = app.gate.write().await?;
     let done = app.control.add(move |s, now| s.collect_token(&hash, &new, now)).await;
     match done.map_err(ApiError::control("failed to create key"))? {
         Collected::Pending => Ok(json(StatusCode::OK, &json!({"status": "pending"}))),
@@ -240,9 +246,10 @@ pub async fn collect(
 /// GET `/v1/keys/requests/{code}`: what a person sees before they approve.
 pub async fn look(
     State(app): State<Arc<App>>,
-    KeyOwner(who): KeyOwner,
+    KeyOwner(caller): KeyOwner,
     Path(code): Path<String>,
 ) -> Result<Response, ApiError> {
+    let who = caller.0;
     person(&who)?;
     let (code, now) = (code.to_ascii_uppercase(), app.control.now());
     let found = app.control.ask(move |s| s.token_request(&code, now)).await;
@@ -255,12 +262,14 @@ pub async fn look(
 /// POST `/v1/keys/requests/{code}`: approves it, under the terms in the body.
 pub async fn approve(
     State(app): State<Arc<App>>,
-    KeyOwner(who): KeyOwner,
+    KeyOwner(caller): KeyOwner,
     Path(code): Path<String>,
     inbox: Inbox,
 ) -> Result<Response, ApiError> {
-    person(&who)?;
+    person(&caller.0)?;
     let terms = read_terms(&inbox).await?;
+    let _writing = caller.write(&app).await?;
+    let who = caller.0;
     let code = code.to_ascii_uppercase();
     let done = app.control.add(move |s, now| s.approve_token(&code, &who.user_id, &terms, now)).await;
     match done.map_err(ApiError::control("failed to approve request"))? {
@@ -298,18 +307,11 @@ pub async fn make_link(
 ) -> Result<Response, ApiError> {
     const FAILED: &str = "failed to create public link";
     let project = caller.in_project(&app, &id, Role::Owner).await?;
-    let _writing = app.gate.write().await?;
+    let _writing = caller.write_in(&app, &project, Role::Owner).await?;
     let key = Arc::new(fresh(Kind::Link)?);
     let new = Arc::clone(&key);
-    let grant = Grant { project: project.to_string(), role: Role::Reader.to_string() };
-    let terms = Terms { name: "public link".into(), grants: vec![grant], expires_in: None, max_events: None };
     let owner = caller.0.user_id.clone();
-    let made = app.control.change(move |s, now| {
-        if let Some(old) = s.public_link(project.as_str())? {
-            s.forget_token(&old.id)?;
-        }
-        s.create_token(&owner, Kind::Link, &terms, &new, now)
-    });
+    let made = app.control.change(move |s, now| s.replace_link(&owner, project.as_str(), &new, now));
     match made.await.map_err(ApiError::control(FAILED))? {
         Made::Done(token) => Ok(handed_out(StatusCode::CREATED, &token, &key)),
         Made::NotYours(project) => Err(not_yours(&project)),
@@ -323,11 +325,8 @@ pub async fn unlink(
     Path(id): Path<String>,
 ) -> Result<Response, ApiError> {
     let project = caller.in_project(&app, &id, Role::Owner).await?;
-    let _writing = app.gate.write().await?;
-    let gone = app.control.change(move |s, _| match s.public_link(project.as_str())? {
-        Some(link) => s.forget_token(&link.id).map(|()| true),
-        None => Ok(false),
-    });
+    let _writing = caller.write_in(&app, &project, Role::Owner).await?;
+    let gone = app.control.change(move |s, _| s.forget_link(project.as_str()));
     if gone.await.map_err(ApiError::control("failed to remove public link"))? {
         Ok(no_content())
     } else {

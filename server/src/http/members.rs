@@ -29,6 +29,13 @@ fn last_owner() -> ApiError {
     ApiError::new(StatusCode::CONFLICT, "last_owner", "a project must always have at least one owner")
 }
 
+/// For an account that another owner's invitation has made and whose address nobody has proven.
+pub(super) fn unproven() -> ApiError {
+    let message = "nobody has proven that this address is theirs: it came in by another owner's link; whoever runs the \
+                   server makes them a link with `td-sync admin enroll create --email ADDRESS`";
+    ApiError::new(StatusCode::CONFLICT, "unproven_address", message)
+}
+
 /// POST `…/members`
 pub async fn add(
     State(app): State<Arc<App>>,
@@ -50,7 +57,7 @@ pub async fn add(
         return Err(ApiError::bad_request("role is required"));
     }
     let role = Role::parse(&role).ok_or_else(|| ApiError::internal(FAILED, "unknown role"))?;
-    let _writing = app.gate.write().await?;
+    let _writing = caller.write_in(&app, &project, Role::Owner).await?;
     let user = if user_id.is_empty() {
         // Also where sign-up is closed: the owner vouches for whom they name (W29). The account can do nothing until its
         // person signs in, and is never an admin.
@@ -74,6 +81,7 @@ pub async fn add(
             };
             Ok(json(StatusCode::CREATED, &shown(&member)))
         }
+        Added::Unproven => Err(unproven()),
         Added::Refused => Err(ApiError::internal(FAILED, "unknown user, or a member already")),
     }
 }
@@ -104,7 +112,7 @@ pub async fn update(
         return Err(ApiError::bad_request("role is required"));
     }
     let role = Role::parse(&role).ok_or_else(|| ApiError::internal(FAILED, "unknown role"))?;
-    let _writing = app.gate.write().await?;
+    let _writing = caller.write_in(&app, &project, Role::Owner).await?;
     let changed = app.control.change(move |s, _| s.set_role(project.as_str(), &user, role)).await;
     match changed.map_err(ApiError::control(FAILED))? {
         Change::Done => Ok(json(StatusCode::OK, &json!({"status": "updated"}))),
@@ -121,7 +129,7 @@ pub async fn remove(
 ) -> Result<Response, ApiError> {
     const FAILED: &str = "failed to remove member";
     let project = caller.in_project(&app, &id, Role::Owner).await?;
-    let _writing = app.gate.write().await?;
+    let _writing = caller.write_in(&app, &project, Role::Owner).await?;
     let removed = app.control.change(move |s, _| s.remove_member(project.as_str(), &user)).await;
     match removed.map_err(ApiError::control(FAILED))? {
         Change::Done => Ok(no_content()),

@@ -67,8 +67,9 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, patch, post};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use td_engine::taxonomy::Schema;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// Everything a handler may use.
 pub struct App {
@@ -91,7 +92,7 @@ pub struct App {
     /// Maintenance mode.
     pub gate: Arc<Gate>,
     /// Snapshots that may be sent at once.
-    pub downloads: Arc<Semaphore>,
+    pub downloads: Turns,
     /// How often somebody may call.
     pub limits: Limits,
     /// How mail leaves.
@@ -114,10 +115,20 @@ pub struct App {
     pub ending: Ending,
 }
 
+/// When to come back to a full disk.
+const FULL: Duration = Duration::from_secs(60);
+
 impl App {
     /// Whether a stop has begun.
     pub fn is_stopping(&self) -> bool {
         *self.stopping.borrow()
+    }
+
+    /// Whether the disk has room for more; else, a refusal.
+    pub fn has_room(&self) -> Result<(), ApiError> {
+        let Some(free) = self.room.shortage() else { return Ok(()) };
+        tracing::warn!(free, "a write was refused: the disk is nearly full");
+        Err(ApiError::unavailable("the server's disk is nearly full; try again later", FULL))
     }
 }
 

@@ -37,7 +37,8 @@ pub async fn create(State(app): State<Arc<App>>, caller: Caller, inbox: Inbox) -
     if name.is_empty() {
         return Err(ApiError::bad_request("name is required"));
     }
-    let _writing = app.gate.write().await?;
+    app.has_room()?;
+    let _writing = caller.write(&app).await?;
     const FAILED: &str = "failed to create project";
     let id = secret::id("p_").map_err(|e| ApiError::internal(FAILED, e))?;
     let id = ProjectId::parse(&id).map_err(|e| ApiError::internal(FAILED, e))?;
@@ -95,7 +96,7 @@ pub async fn update(
     if name.as_deref() == Some("") {
         return Err(ApiError::bad_request("name cannot be empty"));
     }
-    let _writing = app.gate.write().await?;
+    let _writing = caller.write_in(&app, &project, Role::Writer).await?;
     let changed = app.control.change(move |s, now| {
         s.update_project(project.as_str(), name.as_deref(), description.as_deref(), now)
     });

@@ -21,15 +21,12 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 use td_engine::event::{NewEvent, Push};
 use td_engine::id::{ActionId, DeviceId, ProjectId, Seq, SessionId};
 use td_engine::payload::Payload;
 use td_engine::taxonomy::Schema;
 use td_engine::time::ClientTime;
 
-/// When to come back to a full disk.
-const FULL: Duration = Duration::from_secs(60);
 /// Most events in one push.
 pub const MAX_BATCH: usize = 1000;
 /// Longest device and session id in bytes. They are stored with every event of the push: a thousand small ones under one
@@ -45,11 +42,8 @@ pub async fn push(
 ) -> Result<Response, ApiError> {
     let project = caller.in_project(&app, &id, Role::Writer).await?;
     let push = parse(&Text::read(&inbox).await?.as_str(), &*app.schema)?;
-    if let Some(free) = app.room.shortage() {
-        tracing::warn!(free, "a push was refused: the disk is nearly full");
-        return Err(ApiError::unavailable("the server's disk is nearly full; try again later", FULL));
-    }
-    let _writing = app.gate.write().await?;
+    app.has_room()?;
+    let _writing = caller.write_in(&app, &project, Role::Writer).await?;
     let open = app.projects.open(&project).await?;
     let budget = Budget::take(&app, &caller.0, push.events.len()).await?;
     let (device, session) = (push.device.clone(), push.session.clone());

@@ -13,6 +13,7 @@ use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::range::{Wanted, wanted};
 use crate::http::stream::{Chunks, Sender, channel};
+use crate::http::turns::Turn;
 use crate::http::{accept, answer};
 use crate::live::{LiveError, OpenProject};
 use crate::log::LogError;
@@ -28,7 +29,6 @@ use axum::response::Response;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 const SQLITE: HeaderValue = HeaderValue::from_static("application/x-sqlite3");
@@ -50,8 +50,7 @@ pub async fn snapshot(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let project = caller.in_project(&app, &id, Role::Reader).await?;
-    let busy = || ApiError::unavailable("too many snapshots are being sent", Duration::from_secs(5));
-    let turn = Arc::clone(&app.downloads).try_acquire_owned().map_err(|_| busy())?;
+    let turn = app.downloads.take(&caller.0).await?;
     let open = app.projects.open(&project).await?;
     let head = open.log.head().seq;
     let ranges = headers.get(RANGE).and_then(|v| v.to_str().ok());
@@ -172,7 +171,7 @@ impl File {
         opened.await.unwrap_or_else(|e| Err(io::Error::other(e)))
     }
 
-    fn answer(self, ranges: Option<&str>, headers: &HeaderMap, turn: OwnedSemaphorePermit) -> Response {
+    fn answer(self, ranges: Option<&str>, headers: &HeaderMap, turn: Turn) -> Response {
         let is_known = tags(headers, IF_NONE_MATCH)
             .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == self.tag);
         let (said, packed) = (self.headers(), self.packed);
@@ -217,7 +216,7 @@ impl File {
         headers
     }
 
-    fn send(self, status: StatusCode, from: u64, to: u64, turn: OwnedSemaphorePermit) -> Response {
+    fn send(self, status: StatusCode, from: u64, to: u64, turn: Turn) -> Response {
         let (sender, chunks): (Sender, Chunks) = channel();
         tokio::spawn(async move {
             if let Err(e) = self.stream(from, to, &sender).await {

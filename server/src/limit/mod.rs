@@ -56,6 +56,8 @@ impl Class {
     }
 }
 
+/// Mails of one purpose to one address a minute, whoever asks.
+const MAILS: usize = 5;
 /// Invitations of one address a minute, from all projects together.
 const INVITATIONS: usize = 3;
 
@@ -66,7 +68,8 @@ pub struct Limits {
     push: Bucket<(String, ProjectId)>,
     pull: Bucket<(String, ProjectId)>,
     other: Bucket<String>,
-    mail: Bucket<(&'static str, String)>,
+    mail: Bucket<(&'static str, String, IpAddr)>,
+    mailbox: Bucket<(&'static str, String)>,
     invited: Bucket<String>,
     agent: Bucket<String>,
 }
@@ -81,14 +84,19 @@ impl Limits {
             pull: Bucket::new(limits.pull),
             other: Bucket::new(limits.other),
             mail: Bucket::new(1),
+            mailbox: Bucket::new(MAILS),
             invited: Bucket::new(INVITATIONS),
             agent: Bucket::new(limits.agent),
         }
     }
 
-    /// Whether one more mail may go to this address now: one a minute and purpose.
-    pub fn mail(&self, purpose: Purpose, address: &str) -> bool {
-        self.mail.hit((purpose.as_str(), address.into()), Instant::now()).is_ok()
+    /// Whether one more mail may go to this address now: one a minute and purpose for whoever asks, and a few for all. The
+    /// reference counts the address alone: a stranger who asks once a minute then keeps its owner from signing in, and the
+    /// only mail that arrives is the stranger's.
+    pub fn mail(&self, purpose: Purpose, address: &str, client: IpAddr) -> bool {
+        let (purpose, now) = (purpose.as_str(), Instant::now());
+        self.mail.hit((purpose, address.into(), network(client)), now).is_ok()
+            && self.mailbox.hit((purpose, address.into()), now).is_ok()
     }
 
     /// Counts an invitation of this address, whoever invites; else, when to come back. An owner must not be able to fill

@@ -12,6 +12,18 @@ CREATE TABLE IF NOT EXISTS tdsync_enrolments (
     key_id TEXT
 );
 
+-- Links that an owner hands over for an invitation: as good as the invitation.
+CREATE TABLE IF NOT EXISTS tdsync_invitation_links (
+    enrolment_id TEXT PRIMARY KEY REFERENCES tdsync_enrolments(id) ON DELETE CASCADE,
+    invitation_id TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- Accounts that somebody's invitation made and whose address nobody has proven: only that person's word stands for it.
+CREATE TABLE IF NOT EXISTS tdsync_vouched (
+    user_id TEXT PRIMARY KEY REFERENCES users(id) ON DELETE CASCADE,
+    by_user TEXT NOT NULL
+) WITHOUT ROWID;
+
 CREATE TABLE IF NOT EXISTS tdsync_audit (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     at DATETIME NOT NULL,
@@ -43,6 +55,7 @@ CREATE TABLE IF NOT EXISTS tdsync_grants (
     role TEXT NOT NULL CHECK (role IN ('writer', 'reader')),
     PRIMARY KEY (token_id, project_id)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS tdsync_grants_project ON tdsync_grants(project_id);
 
 CREATE TABLE IF NOT EXISTS tdsync_token_requests (
     id TEXT PRIMARY KEY,

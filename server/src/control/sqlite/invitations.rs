@@ -1,9 +1,9 @@
 //! Invitations in `invitations`.
 
-use super::{SqliteControl, maybe_time, members, stamp, time};
+use super::{SqliteControl, keys, maybe_time, members, stamp, time, users};
 use crate::auth::Role;
 use crate::control::invitations::{Answered, Invitation, InvitationStore, NewInvitation};
-use crate::control::{Added, ControlError, Member};
+use crate::control::{Added, ControlError, Member, NewEnrolment};
 use crate::secret;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use td_engine::time::ClientTime;
@@ -70,7 +70,50 @@ fn answerable(
     Ok(Answered::Done(found))
 }
 
-fn accept(
+fn hand_over(
+    c: &Connection,
+    invitation: &Invitation,
+    secret_hash: &str,
+    until: ClientTime,
+    now: ClientTime,
+) -> Result<bool, ControlError> {
+    let (user, is_new) = users::ensure(c, &invitation.email, false, now)?;
+    if !is_new {
+        return Ok(false);
+    }
+    let project = Role::parse(&invitation.role).map(|role| (invitation.project_id.clone(), role));
+    let new = NewEnrolment {
+        secret_hash: secret_hash.into(),
+        user_id: user.id.clone(),
+        project,
+        expires_at: until,
+    };
+    let link = keys::create_enrolment(c, &new, now)?;
+    c.execute("INSERT INTO tdsync_invitation_links VALUES (?1, ?2)", [&link, &invitation.id])?;
+    c.execute("INSERT INTO tdsync_vouched VALUES (?1, ?2)", [&user.id, &invitation.invited_by])?;
+    Ok(true)
+}
+
+/// Whether only another owner's word says that this account is who its address says. Without mail nothing proves it: an
+/// owner who invited a stranger's address could take the link themselves, and be in every project that others give to it.
+pub(super) fn is_unproven(c: &Connection, user: &str, owner: &str) -> Result<bool, ControlError> {
+    let mut q = c.prepare_cached(
+        "SELECT 1 FROM tdsync_vouched v JOIN users u ON u.id = v.user_id
+         WHERE v.user_id = ?1 AND v.by_user <> ?2 AND u.email_verified_at IS NULL",
+    )?;
+    Ok(q.exists([user, owner])?)
+}
+
+/// The address is proven, by a mail or by the operator. What signed in before is not of whoever proved it, perhaps.
+pub(super) fn proven(c: &Connection, user: &str) -> Result<(), ControlError> {
+    if c.execute("DELETE FROM tdsync_vouched WHERE user_id = ?1", [user])? > 0 {
+        c.execute("DELETE FROM api_keys WHERE user_id = ?1", [user])?;
+        c.execute("DELETE FROM tdsync_tokens WHERE maker = ?1", [user])?;
+    }
+    Ok(())
+}
+
+pub(super) fn accept(
     c: &Connection,
     id: &str,
     user: &str,
@@ -92,12 +135,28 @@ fn accept(
     )?;
     let all = members::list(c, &found.project_id)?;
     let member = all.into_iter().find(|m| m.user_id == user);
-    // Refused only where there is a membership already.
-    debug_assert!(member.is_some() || added == Added::Refused);
+    debug_assert!(member.is_some() || added != Added::Since(now), "added and not there");
     Ok(member.map_or(Answered::Unknown, Answered::Done))
 }
 
 impl InvitationStore for SqliteControl {
+    fn hand_over(
+        &self,
+        invitation: &Invitation,
+        secret_hash: &str,
+        until: ClientTime,
+        now: ClientTime,
+    ) -> Result<bool, ControlError> {
+        self.write(|tx| hand_over(tx, invitation, secret_hash, until, now))
+    }
+
+    fn is_unproven(&self, email: &str, owner: &str) -> Result<bool, ControlError> {
+        self.read(|c| match users::by_email(c, email)? {
+            Some(user) => is_unproven(c, &user.id, owner),
+            None => Ok(false),
+        })
+    }
+
     fn invite(&self, new: &NewInvitation, now: ClientTime) -> Result<Option<Invitation>, ControlError> {
         self.write(|tx| invite(tx, new, now))
     }

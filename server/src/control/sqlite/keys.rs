@@ -1,7 +1,8 @@
 //! API keys and the enrolment links that make them.
 
-use super::{maybe_time, stamp, time, tokens, users};
+use super::{invitations, maybe_time, stamp, time, tokens, users};
 use crate::auth::{Principal, Role, Scopes};
+use crate::control::invitations::Answered;
 use crate::control::{ControlError, Enrolment, Key, NewEnrolment, NewKey, Redeemed};
 use crate::secret;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -120,9 +121,19 @@ pub(super) fn enrolments(c: &Connection) -> Result<Vec<Enrolment>, ControlError>
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Of an enrolment `e` with its row `l` of `tdsync_invitation_links`, if any: a link that was handed over for an invitation is
+/// as good as that is.
+pub(super) const LINK_STANDS: &str = "(l.invitation_id IS NULL OR EXISTS (
+    SELECT 1 FROM invitations i JOIN projects p ON p.id = i.project_id
+    WHERE i.id = l.invitation_id AND i.status = 'pending' AND p.deleted_at IS NULL
+    AND EXISTS (SELECT 1 FROM memberships m WHERE m.project_id = i.project_id AND m.user_id = i.invited_by
+        AND m.role = 'owner')))";
+
 struct Link {
     id: String,
     user_id: String,
+    invitation: Option<String>,
+    stands: bool,
     project: Option<(String, Role)>,
     expires_at: ClientTime,
     used: bool,
@@ -141,11 +152,19 @@ pub(super) fn redeem(
     if link.expires_at.unix_nanos() < now.unix_nanos() {
         return Ok(Redeemed::Expired);
     }
-    let Some(user) = users::by_id(c, &link.user_id)? else { return Ok(Redeemed::Expired) };
-    if let Some((project, role)) = &link.project
-        && !join(c, project, &user.id, *role, now)?
-    {
+    let user = users::by_id(c, &link.user_id)?.filter(|_| link.stands);
+    let Some(user) = user else { return Ok(Redeemed::Expired) };
+    let joined = match (&link.invitation, &link.project) {
+        (Some(id), _) => matches!(invitations::accept(c, id, &user.id, &user.email, now)?, Answered::Done(_)),
+        (None, Some((project, role))) => join(c, project, &user.id, *role, now)?,
+        (None, None) => true,
+    };
+    if !joined {
         return Ok(Redeemed::Expired);
+    }
+    if link.invitation.is_none() {
+        // The operator's own link.
+        invitations::proven(c, &user.id)?;
     }
     let key_id = create(c, &user.id, key, now)?;
     c.execute(
@@ -156,15 +175,19 @@ pub(super) fn redeem(
 }
 
 fn link(c: &Connection, secret_hash: &str) -> Result<Option<Link>, ControlError> {
-    let mut q = c.prepare_cached(
-        "SELECT id, user_id, project_id, role, expires_at, used_at FROM tdsync_enrolments WHERE secret_hash = ?1",
-    )?;
+    let mut q = c.prepare_cached(&format!(
+        "SELECT e.id, e.user_id, e.project_id, e.role, e.expires_at, e.used_at, l.invitation_id, {LINK_STANDS} AS stands
+         FROM tdsync_enrolments e LEFT JOIN tdsync_invitation_links l ON l.enrolment_id = e.id
+         WHERE e.secret_hash = ?1"
+    ))?;
     let found = q.query_row([secret_hash], |row| {
         let project: Option<String> = row.get("project_id")?;
         let role: Option<String> = row.get("role")?;
         Ok(Link {
             id: row.get("id")?,
             user_id: row.get("user_id")?,
+            invitation: row.get("invitation_id")?,
+            stands: row.get("stands")?,
             project: project.zip(role.as_deref().and_then(Role::parse)),
             expires_at: time(row, "expires_at")?,
             used: row.get::<_, Option<String>>("used_at")?.is_some(),

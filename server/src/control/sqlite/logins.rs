@@ -1,6 +1,6 @@
 //! Challenges in `auth_email_challenges`, events in `auth_events`.
 
-use super::{SqliteControl, keys, stamp, time, users};
+use super::{SqliteControl, invitations, keys, stamp, time, users};
 use crate::control::logins::{
     Approved, Approver, Exchanged, LoginEvent, LoginStore, Metadata, NewLogin, PendingLogin, Polled, Purpose,
 };
@@ -101,7 +101,7 @@ impl Challenge {
             "UPDATE users SET email_verified_at = ?2, updated_at = ?2 WHERE id = ?1 AND email_verified_at IS NULL",
             params![self.user_id, stamp(now)],
         )?;
-        Ok(())
+        self.user_id.as_deref().map_or(Ok(()), |user| invitations::proven(c, user))
     }
 }
 
@@ -152,7 +152,11 @@ fn approve(
 
 /// The account that the holder of an enrolment link may approve for.
 fn approver(c: &Connection, link_hash: &str, now: ClientTime) -> Result<Option<String>, ControlError> {
-    let user = "SELECT user_id FROM tdsync_enrolments WHERE secret_hash = ?1 AND used_at IS NULL AND expires_at > ?2";
+    let user = &format!(
+        "SELECT e.user_id FROM tdsync_enrolments e LEFT JOIN tdsync_invitation_links l ON l.enrolment_id = e.id
+         WHERE e.secret_hash = ?1 AND e.used_at IS NULL AND e.expires_at > ?2 AND {}",
+        keys::LINK_STANDS
+    );
     Ok(c.query_row(user, params![link_hash, stamp(now)], |row| row.get(0)).optional()?)
 }
 
@@ -193,6 +197,23 @@ fn decide(
     Ok(Approved::Done)
 }
 
+/// With the account's own address: what was typed may say anything around it, and is no proof of whom it is for.
+const PENDING: &str =
+    "SELECT c.id, u.email, coalesce(c.ip, '') ip, coalesce(c.user_agent, '') user_agent, c.created_at,
+    c.expires_at FROM auth_email_challenges c JOIN users u ON u.id = c.user_id
+    WHERE c.purpose = 'device_login' AND c.status = 'pending' AND c.expires_at > ?1";
+
+fn waiting(row: &Row<'_>) -> rusqlite::Result<PendingLogin> {
+    Ok(PendingLogin {
+        id: row.get("id")?,
+        email: row.get("email")?,
+        client: row.get("ip")?,
+        user_agent: row.get("user_agent")?,
+        created_at: time(row, "created_at")?,
+        expires_at: time(row, "expires_at")?,
+    })
+}
+
 fn pending(
     c: &Connection,
     of: &Approver,
@@ -205,21 +226,10 @@ fn pending(
             None => return Ok(None),
         },
     };
-    let mut q = c.prepare_cached(
-        "SELECT id, email, coalesce(ip, '') ip, coalesce(user_agent, '') user_agent, created_at, expires_at
-         FROM auth_email_challenges WHERE purpose = 'device_login' AND status = 'pending' AND expires_at > ?1
-         AND (?2 IS NULL OR user_id = ?2) ORDER BY created_at DESC, id LIMIT 100",
-    )?;
-    let rows = q.query_map(params![stamp(now), user], |row| {
-        Ok(PendingLogin {
-            id: row.get("id")?,
-            email: row.get("email")?,
-            client: row.get("ip")?,
-            user_agent: row.get("user_agent")?,
-            created_at: time(row, "created_at")?,
-            expires_at: time(row, "expires_at")?,
-        })
-    })?;
+    let mut q = c.prepare_cached(&format!(
+        "{PENDING} AND (?2 IS NULL OR c.user_id = ?2) ORDER BY c.created_at DESC, c.id LIMIT 100"
+    ))?;
+    let rows = q.query_map(params![stamp(now), user], waiting)?;
     Ok(Some(rows.collect::<Result<_, _>>()?))
 }
 
@@ -318,6 +328,21 @@ impl LoginStore for SqliteControl {
         self.write(|tx| {
             start(tx, new, now)?;
             event(tx, begun.kind, &begun.request, &begun.email, &begun.metadata, now)
+        })
+    }
+
+    fn pending_login(
+        &self,
+        selector: &str,
+        token_hash: &str,
+        now: ClientTime,
+    ) -> Result<Option<PendingLogin>, ControlError> {
+        self.read(|c| {
+            let Some(known) = Challenge::known(c, selector, token_hash, Purpose::DeviceLogin)? else {
+                return Ok(None);
+            };
+            let mut q = c.prepare_cached(&format!("{PENDING} AND c.id = ?2"))?;
+            Ok(q.query_row(params![stamp(now), known.id], waiting).optional()?)
         })
     }
 

@@ -24,6 +24,9 @@ pub(super) fn add(
     invited_by: &str,
     now: ClientTime,
 ) -> Result<Added, ControlError> {
+    if super::invitations::is_unproven(c, user, invited_by)? {
+        return Ok(Added::Unproven);
+    }
     // Selected, not tried: a refused insert would have dirtied the pages of a transaction that changes nothing.
     let rows = c.execute(
         "INSERT INTO memberships (project_id, user_id, role, invited_by, created_at)
@@ -68,6 +71,7 @@ pub(super) fn remove(c: &Connection, project: &str, user: &str) -> Result<Change
     if is_last_owner(c, project, user)? {
         return Ok(Change::Last);
     }
+    super::tokens::forget_grants(c, project, user)?;
     Ok(changed(c.execute("DELETE FROM memberships WHERE project_id = ?1 AND user_id = ?2", [project, user])?))
 }
 

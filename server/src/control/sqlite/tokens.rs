@@ -1,17 +1,21 @@
 //! Tokens in tables of ours.
 
 use super::{SqliteControl, maybe_time, members, stamp, time};
-use crate::auth::{Principal, Scopes};
+use crate::auth::{Principal, Role, Scopes};
 use crate::clock::later;
 use crate::control::tokens::{Collected, Decided, Grant, Kind, Made, Terms, Token, TokenRequest, TokenStore};
 use crate::control::{ControlError, NewKey};
 use crate::secret;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::Duration;
 use td_engine::time::ClientTime;
 
 /// Requests of agents that wait at the same time. Anybody may make one, so there is an end to it.
-const MOST_REQUESTS: i64 = 1_000;
+const MOST_REQUESTS: usize = 1_000;
+/// Of those, from one network.
+const EACH: usize = 20;
 
 const COLUMNS: &str =
     "SELECT id, kind, name, key_prefix, created_at, expires_at, last_used_at, max_events, used_events
@@ -113,6 +117,22 @@ fn create(
     Ok(Made::Done(Box::new(made)))
 }
 
+/// Ends every public link of a project, or those that one person made.
+fn forget_links(c: &Connection, project: &str, maker: Option<&str>) -> Result<bool, ControlError> {
+    let gone = "DELETE FROM tdsync_tokens WHERE kind = 'link' AND (?2 IS NULL OR maker = ?2)
+        AND id IN (SELECT token_id FROM tdsync_grants WHERE project_id = ?1)";
+    Ok(c.prepare_cached(gone)?.execute(params![project, maker])? > 0)
+}
+
+/// What a person gave others in a project ends with their membership: it would come back to life with the next one.
+pub(super) fn forget_grants(c: &Connection, project: &str, maker: &str) -> Result<(), ControlError> {
+    forget_links(c, project, Some(maker))?;
+    let gone = "DELETE FROM tdsync_grants WHERE project_id = ?1
+        AND token_id IN (SELECT id FROM tdsync_tokens WHERE maker = ?2)";
+    c.prepare_cached(gone)?.execute([project, maker])?;
+    Ok(())
+}
+
 fn by_id(c: &Connection, id: &str) -> Result<Option<Token>, ControlError> {
     let mut q = c.prepare_cached(&format!("{COLUMNS} WHERE id = ?1"))?;
     Ok(q.query_row([id], |row| token(c, row)).optional()?)
@@ -143,6 +163,37 @@ fn collect(
         Made::Done(token) => Collected::Done(token),
         Made::NotYours(_) => Collected::Gone,
     })
+}
+
+/// Whether one more request may wait. Where all places are taken, the network with most of them gives one up, its oldest: a
+/// stranger with many addresses could otherwise keep everybody's agents from asking.
+fn make_room(c: &Connection, client: &str) -> Result<bool, ControlError> {
+    let waiting =
+        "SELECT id, client FROM tdsync_token_requests WHERE approved IS NULL ORDER BY created_at, rowid";
+    let mut q = c.prepare_cached(waiting)?;
+    let waiting: Vec<(String, String)> =
+        q.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+    let mut of: HashMap<String, Vec<&str>> = HashMap::new();
+    for (id, client) in &waiting {
+        of.entry(network(client)).or_default().push(id);
+    }
+    if of.get(&network(client)).is_some_and(|mine| mine.len() >= EACH) {
+        return Ok(false);
+    }
+    if waiting.len() >= MOST_REQUESTS
+        && let Some(oldest) = of.values().max_by_key(|ids| ids.len()).and_then(|ids| ids.first())
+    {
+        c.execute("DELETE FROM tdsync_token_requests WHERE id = ?1", [oldest])?;
+    }
+    Ok(true)
+}
+
+/// What one customer of a provider has: an IPv4 address, or the /48 around an IPv6 one.
+fn network(client: &str) -> String {
+    match client.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
+        Ok(IpAddr::V6(v6)) => format!("{:x?}", &v6.segments()[..3]),
+        _ => client.into(),
+    }
 }
 
 impl TokenStore for SqliteControl {
@@ -189,6 +240,26 @@ impl TokenStore for SqliteControl {
         })
     }
 
+    fn replace_link(
+        &self,
+        maker: &str,
+        project: &str,
+        key: &NewKey,
+        now: ClientTime,
+    ) -> Result<Made, ControlError> {
+        let grant = Grant { project: project.into(), role: Role::Reader.to_string() };
+        let terms =
+            Terms { name: "public link".into(), grants: vec![grant], expires_in: None, max_events: None };
+        self.write(|tx| {
+            forget_links(tx, project, None)?;
+            create(tx, maker, Kind::Link, &terms, key, now)
+        })
+    }
+
+    fn forget_link(&self, project: &str) -> Result<bool, ControlError> {
+        self.write(|tx| forget_links(tx, project, None))
+    }
+
     fn spend(&self, token: &str, events: i64) -> Result<i64, ControlError> {
         self.write(|tx| {
             let left = "SELECT min(?2, max(0, coalesce(max_events - used_events, ?2))) FROM tdsync_tokens WHERE id = ?1";
@@ -222,8 +293,7 @@ impl TokenStore for SqliteControl {
     ) -> Result<bool, ControlError> {
         self.write(|tx| {
             tx.execute("DELETE FROM tdsync_token_requests WHERE expires_at <= ?1", [stamp(now)])?;
-            let open: i64 = tx.query_row("SELECT count(*) FROM tdsync_token_requests", [], |row| row.get(0))?;
-            if open >= MOST_REQUESTS {
+            if !make_room(tx, client)? {
                 return Ok(false);
             }
             tx.execute(

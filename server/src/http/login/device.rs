@@ -39,7 +39,8 @@ pub async fn start(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) ->
         StatusCode::OK,
         &json!({"device_code": code, "expires_in": LIFE.as_secs(), "interval": 5, "email_sent": true}),
     );
-    if !app.limits.mail(Purpose::DeviceLogin, &bare) {
+    let _writing = app.gate.write().await?;
+    if !app.limits.mail(Purpose::DeviceLogin, &bare, from.address) {
         app.control.refused_mail(&from.client);
         return Ok(answer);
     }
@@ -93,6 +94,7 @@ pub async fn poll(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) -> 
     let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
     let key = Arc::new(fresh_key(&app, "device-auth", DEVICE_KEY)?);
     let (new, metadata) = (Arc::clone(&key), from.metadata());
+    let _writing = app.gate.write().await?;
     let done =
         app.control.add(move |s, now| s.finish_device_login(&hash, &challenge, &new, &metadata, now)).await;
     let gone = |message| Err(ApiError::new(StatusCode::GONE, "expired", message));

@@ -21,6 +21,7 @@ use axum::extract::FromRequestParts;
 use axum::http::header::USER_AGENT;
 use axum::http::request::Parts;
 use serde_json::json;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ const LONGEST_AGENT: usize = 300;
 /// Somebody without a key, let through by the limit of their address.
 pub struct Stranger {
     /// From where.
+    pub address: IpAddr,
+    /// The same, as a text.
     pub client: String,
     /// By which program.
     pub user_agent: String,
@@ -52,7 +55,7 @@ impl FromRequestParts<Arc<App>> for Stranger {
         let agent =
             agent.unwrap_or_default().chars().filter(|c| !c.is_control()).take(LONGEST_AGENT).collect();
         let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
-        Ok(Self { client: client.to_string(), user_agent: agent, request_id })
+        Ok(Self { address: client, client: client.to_string(), user_agent: agent, request_id })
     }
 }
 

@@ -32,14 +32,30 @@ pub async fn look(
     if app.config.login.dev_inspect {
         return approve(&app, &from, proof).await;
     }
+    let now = app.control.now();
+    let found = app.control.ask(move |s| s.pending_login(&proof.0, &proof.1, now)).await;
+    let Some(login) = found.map_err(ApiError::control("failed to look up challenge"))? else {
+        return Ok(page(StatusCode::OK, "Invalid link", "<p>Invalid or expired link.</p>"));
+    };
     let form = format!(
-        "<p>Somebody wants to sign in with <code>td</code> under your address.</p>\
+        "<p>Somebody wants to sign in under your address:</p><p>{}</p>\
          <form method=\"post\" action=\"/auth/device/approve\">\
          <input type=\"hidden\" name=\"token\" value=\"{}\"><button>Approve this device</button></form>\
-         <p>If that was not you, close this page.</p>",
+         <p>Approve only what you have just started yourself; if that was not you, close this page.</p>",
+        described(&login),
         escaped(&token)
     );
     Ok(page(StatusCode::OK, "Approve a device", &form))
+}
+
+/// Which program, from where, when: what tells one's own login from a stranger's.
+fn described(login: &PendingLogin) -> String {
+    format!(
+        "{} from {} at {}",
+        escaped(&login.user_agent),
+        escaped(&login.client),
+        login.created_at.rfc3339s_utc()
+    )
 }
 
 /// POST `/auth/device/approve`
@@ -54,6 +70,7 @@ pub async fn press(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) ->
 
 async fn approve(app: &App, from: &Stranger, proof: (String, String)) -> Result<Response, ApiError> {
     let ((selector, hash), metadata) = (proof, from.metadata());
+    let _writing = app.gate.write().await?;
     let done = app.control.add(move |s, now| s.approve_login(&selector, &hash, &metadata, now)).await;
     Ok(match done {
         Ok(done) => told(done),
@@ -104,6 +121,7 @@ pub async fn code(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) -> 
     let failed = ApiError::control("failed to look up challenge");
     if !login.is_empty() {
         let metadata = from.metadata();
+        let _writing = app.gate.write().await?;
         let done = app.control.add(move |s, now| s.decide_login(&login, &by, true, &metadata, now)).await;
         return Ok(told(done.map_err(failed)?));
     }
@@ -128,12 +146,10 @@ fn choice(list: &[PendingLogin], code: &str) -> String {
         // Writing to a String does not fail.
         let _ = write!(
             out,
-            "<form method=\"post\" action=\"/auth/device/code\"><p>{} from {} at {}</p>\
+            "<form method=\"post\" action=\"/auth/device/code\"><p>{}</p>\
              <input type=\"hidden\" name=\"code\" value=\"{}\"><input type=\"hidden\" name=\"login\" value=\"{}\">\
              <button>Approve this one</button></form>",
-            escaped(&login.user_agent),
-            escaped(&login.client),
-            login.created_at.rfc3339s_utc(),
+            described(login),
             escaped(code),
             escaped(&login.id)
         );

@@ -36,7 +36,8 @@ pub async fn start(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) ->
         tracing::warn!(rid = from.request_id, "no web login without SYNC_AUTH_WEB_CALLBACK_URL");
         return Ok(answer);
     };
-    if !app.limits.mail(Purpose::WebLogin, &bare) {
+    let _writing = app.gate.write().await?;
+    if !app.limits.mail(Purpose::WebLogin, &bare, from.address) {
         app.control.refused_mail(&from.client);
         return Ok(answer);
     }
@@ -90,6 +91,7 @@ pub async fn exchange(
     let state_hash = secret::hash(&given.1);
     let key = Arc::new(fresh_key(&app, "td-watch-web", WEB_KEY)?);
     let (new, metadata) = (Arc::clone(&key), from.metadata());
+    let _writing = app.gate.write().await?;
     let done = app
         .control
         .add(move |s, now| s.finish_web_login(&selector, &token_hash, &state_hash, &new, &metadata, now))
