@@ -11,7 +11,7 @@ use crate::http::answer::with_type;
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::streams::Place;
-use crate::live::{OpenProject, refresh};
+use crate::live::{Announcements, refresh};
 use crate::log::Head;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
@@ -41,10 +41,11 @@ pub async fn events(
     let project = caller.in_project(&app, &id, Role::Reader).await?;
     let place = app.streams.take(&caller.0.key_id)?;
     let open = app.projects.open(&project).await?;
-    let head = open.log.watch();
+    let (head, ring) = (open.log.watch(), Arc::clone(&open.announcements));
+    drop(open);
     let stop = app.stopping.subscribe();
     let mut watcher =
-        Watcher { app, caller, project, open, head, stop, cursor: Seq(0), last: None, _place: place };
+        Watcher { app, caller, project, ring, head, stop, cursor: Seq(0), last: None, _place: place };
     let first = watcher.greet(headers.get("last-event-id")).await?;
     let pieces = unfold((watcher, first), |(mut watcher, first)| async move {
         let piece = match first {
@@ -65,7 +66,8 @@ struct Watcher {
     app: Arc<App>,
     caller: Caller,
     project: ProjectId,
-    open: Arc<OpenProject>,
+    /// And not the project, which would stay open for as long as somebody watches.
+    ring: Arc<Announcements>,
     head: watch::Receiver<Head>,
     stop: watch::Receiver<bool>,
     cursor: Seq,
@@ -84,7 +86,7 @@ impl Watcher {
         self.cursor = here;
         let Some(id) = last_id else { return Ok(None) };
         match id.parse().map(Seq) {
-            Ok(seq) if self.open.announcements.reaches(seq) => {
+            Ok(seq) if self.ring.reaches(seq) => {
                 let (piece, cursor) = self.missed(seq).await?;
                 self.cursor = cursor;
                 Ok(piece)
@@ -132,10 +134,10 @@ impl Watcher {
     }
 
     async fn missed(&self, cursor: Seq) -> Result<(Option<Bytes>, Seq), ApiError> {
-        let (open, schema, now) =
-            (Arc::clone(&self.open), Arc::clone(&self.app.schema), self.app.control.now());
-        let asked =
-            tokio::task::spawn_blocking(move || open.announcements.after(cursor, &*open.log, &*schema, now));
+        let open = self.app.projects.open(&self.project).await?;
+        let (ring, schema, now) =
+            (Arc::clone(&self.ring), Arc::clone(&self.app.schema), self.app.control.now());
+        let asked = tokio::task::spawn_blocking(move || ring.after(cursor, &*open.log, &*schema, now));
         let missed = asked.await.map_err(|e| ApiError::internal("failed to query events", e))??;
         let piece = (!missed.frames.is_empty()).then(|| missed.frames.concat().into());
         Ok((piece, missed.cursor))

@@ -16,7 +16,6 @@ use crate::http::error::ApiError;
 use crate::http::outlet::Outlet;
 use crate::http::page::{self, Page};
 use crate::http::query::Query;
-use crate::live::OpenProject;
 use crate::log::ReadQuery;
 use crate::logging::blocking;
 use axum::extract::{Path, RawQuery, State};
@@ -25,7 +24,7 @@ use axum::response::Response;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
-use td_engine::id::{DeviceId, Seq};
+use td_engine::id::{DeviceId, ProjectId, Seq};
 use tokio::sync::oneshot;
 
 /// What a page begins with.
@@ -48,13 +47,13 @@ pub async fn pull(
     let given = Query::parse(query.as_deref().unwrap_or_default());
     let (query, client) = parse(&given)?;
     let patience = patience(&given)?;
-    let open = app.projects.open(&project).await?;
     if let Some(patience) = patience {
-        wait_for_news(&app, &caller, &open, &query, patience).await?;
+        wait_for_news(&app, &caller, &project, &query, patience).await?;
         if !caller.still_reads(&app, &project).await {
             return Err(crate::http::caller::not_found());
         }
     }
+    let open = app.projects.open(&project).await?;
     let head = open.log.head().seq;
     if query.after >= head {
         // What is answered is at or below the head, so nothing has to be read to see that there is nothing.
@@ -107,25 +106,25 @@ fn patience(query: &Query) -> Result<Option<Duration>, ApiError> {
     }
 }
 
-/// Returns when the query has something to show, the time is over, or the server stops.
+/// Returns when the query has something to show, the time is over, or the server stops. The project is open only for a look.
 async fn wait_for_news(
     app: &Arc<App>,
     caller: &Caller,
-    open: &Arc<OpenProject>,
+    project: &ProjectId,
     query: &ReadQuery,
     patience: Duration,
 ) -> Result<(), ApiError> {
     let end = tokio::time::Instant::now() + patience;
-    let (mut head, mut stop) = (open.log.watch(), app.stopping.subscribe());
-    let mut place = None;
+    let mut head = app.projects.open(project).await?.log.watch();
+    let (mut stop, mut place, mut seen) = (app.stopping.subscribe(), None, query.after);
     loop {
-        head.mark_unchanged();
-        let (open, one) = (Arc::clone(open), ReadQuery { limit: 1, ..query.clone() });
-        let asked =
-            tokio::task::spawn_blocking(move || open.log.read(&one, &mut |_| ControlFlow::Continue(())));
-        if asked.await.map_err(|e| ApiError::internal("failed to query events", e))?? > 0 {
+        let there = head.borrow_and_update().seq;
+        if there > seen && has_news(app, caller, project, ReadQuery { after: seen, ..query.clone() }).await? {
             return Ok(());
         }
+        // What was looked at shows nothing later either; each look would else begin where the first one did, and walk over
+        // everything that the client itself has sent since.
+        seen = seen.max(there);
         // Only who really waits takes a place among the streams.
         if place.is_none() {
             place = Some(app.streams.take(&caller.0.key_id)?);
@@ -136,4 +135,16 @@ async fn wait_for_news(
             () = tokio::time::sleep_until(end) => return Ok(()),
         }
     }
+}
+
+async fn has_news(
+    app: &Arc<App>,
+    caller: &Caller,
+    project: &ProjectId,
+    query: ReadQuery,
+) -> Result<bool, ApiError> {
+    let _turn = app.turns.take(&caller.0).await?;
+    let (open, one) = (app.projects.open(project).await?, ReadQuery { limit: 1, ..query });
+    let asked = tokio::task::spawn_blocking(move || open.log.read(&one, &mut |_| ControlFlow::Continue(())));
+    Ok(asked.await.map_err(|e| ApiError::internal("failed to query events", e))?? > 0)
 }

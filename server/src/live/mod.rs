@@ -58,6 +58,8 @@ pub struct OpenProjects {
     most: usize,
     open: Mutex<HashMap<ProjectId, Arc<OpenProject>>>,
     shelves: Shelves,
+    /// Of projects that are watched, whether they are in use or not.
+    rings: Mutex<HashMap<ProjectId, Weak<Announcements>>>,
     /// Live views that are kept open for the next event.
     awake: Arc<Semaphore>,
 }
@@ -68,7 +70,16 @@ impl OpenProjects {
     pub fn new(logs: Arc<dyn Logs>, dir: PathBuf, history: &Epoch, clock: Clock, most: usize) -> Arc<Self> {
         let shelves = Shelves::new(dir.clone(), history, clock.clone());
         let awake = Arc::new(Semaphore::new(AWAKE));
-        Arc::new(Self { logs, dir, clock, most, open: Mutex::default(), shelves, awake })
+        Arc::new(Self {
+            logs,
+            dir,
+            clock,
+            most,
+            open: Mutex::default(),
+            shelves,
+            rings: Mutex::default(),
+            awake,
+        })
     }
 
     /// The project, opened if need be.
@@ -100,9 +111,10 @@ impl OpenProjects {
         lock(&self.open).values().map(lag).collect()
     }
 
-    /// Forgets what nobody uses; requests that still hold an entry finish with it.
+    /// Forgets what nobody uses. An entry that a request still holds stays: a second one beside it would be a second
+    /// applier of one file.
     pub fn close_idle(&self, idle: Duration) {
-        lock(&self.open).retain(|_, p| p.unused_for() < idle);
+        lock(&self.open).retain(|_, p| p.unused_for() < idle || Arc::strong_count(p) > 1);
     }
 
     /// Forgets a project, whoever uses it, and what is kept of its snapshots: the next use reads everything anew.
@@ -123,15 +135,27 @@ impl OpenProjects {
             return (Arc::clone(known), false);
         }
         if all.len() >= self.most {
-            let oldest = all.values().max_by_key(|p| p.unused_for()).map(|p| p.id.clone());
+            let free = all.values().filter(|p| Arc::strong_count(p) == 1);
+            let oldest = free.max_by_key(|p| p.unused_for()).map(|p| p.id.clone());
             oldest.and_then(|id| all.remove(&id));
         }
         let place = self.dir.join(project.as_str()).join("project.db");
         let view = LiveView::new(place, Arc::clone(&self.clock));
         let shelf: Arc<Shelf> = self.shelves.of(project);
-        let open = Arc::new(OpenProject::new(project.clone(), log, view, shelf));
+        let open = Arc::new(OpenProject::new(project.clone(), log, view, shelf, self.ring(project)));
         all.insert(project.clone(), Arc::clone(&open));
         (open, true)
+    }
+
+    fn ring(&self, project: &ProjectId) -> Arc<Announcements> {
+        let mut rings = lock(&self.rings);
+        if let Some(known) = rings.get(project).and_then(Weak::upgrade) {
+            return known;
+        }
+        rings.retain(|_, ring| ring.strong_count() > 0);
+        let new = Arc::default();
+        rings.insert(project.clone(), Arc::downgrade(&new));
+        new
     }
 
     /// Removes an entry whose log was closed under it, so that the next request opens it anew.
@@ -145,7 +169,7 @@ impl OpenProjects {
 
 /// The applier of one project: ends when the project is no longer in use. Holds it only while it applies.
 async fn follow(project: Weak<OpenProject>, all: Weak<OpenProjects>, awake: Arc<Semaphore>) {
-    let Some(mut head) = project.upgrade().map(|p| p.log.watch()) else { return };
+    let Some((mut head, mut alive)) = project.upgrade().map(|p| (p.log.watch(), p.alive())) else { return };
     loop {
         head.mark_unchanged();
         let Some(open) = project.upgrade() else { return };
@@ -176,7 +200,11 @@ async fn follow(project: Weak<OpenProject>, all: Weak<OpenProjects>, awake: Arc<
                     // Whether it was done does not matter.
                     let _ = tokio::task::spawn_blocking(move || open.rest()).await;
                 }
-                head.changed().await
+                tokio::select! {
+                    moved = head.changed() => moved,
+                    // Nobody has the project open any more, and a log that is closed may never move again.
+                    () = alive.ended() => return,
+                }
             }
         };
         if moved.is_err() {

@@ -3,7 +3,7 @@
 //! Duty: let the applier write the live view while requests read it, and answer what is asked of a state.
 //! Invariant: readers see one commit of the applier each; a view that was built again is opened again.
 
-use super::{Announcements, LiveError, LiveView, Recorded, StateDigest, lock};
+use super::{Announcements, LiveError, LiveView, Recorded, StateDigest, is_damage, lock};
 use crate::log::EventLog;
 use crate::snapshot::Shelf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +28,7 @@ pub struct OpenProject {
     /// Its log.
     pub log: Arc<dyn EventLog>,
     /// What its watchers are told.
-    pub announcements: Announcements,
+    pub announcements: Arc<Announcements>,
     /// Its snapshots.
     pub shelf: Arc<Shelf>,
     view: Mutex<LiveView>,
@@ -43,13 +43,29 @@ pub struct OpenProject {
     used: Mutex<Instant>,
 }
 
+/// Whether a project is open, without keeping it so.
+pub(super) struct Alive(watch::Receiver<Seq>);
+
+impl Alive {
+    /// Returns when nobody has it open any more.
+    pub(super) async fn ended(&mut self) {
+        while self.0.changed().await.is_ok() {}
+    }
+}
+
 impl OpenProject {
-    pub(super) fn new(id: ProjectId, log: Arc<dyn EventLog>, view: LiveView, shelf: Arc<Shelf>) -> Self {
+    pub(super) fn new(
+        id: ProjectId,
+        log: Arc<dyn EventLog>,
+        view: LiveView,
+        shelf: Arc<Shelf>,
+        announcements: Arc<Announcements>,
+    ) -> Self {
         Self {
             id,
             log,
             shelf,
-            announcements: Announcements::default(),
+            announcements,
             place: view.place().clone(),
             builds: view.builds(),
             view: Mutex::new(view),
@@ -61,6 +77,11 @@ impl OpenProject {
             reading: Semaphore::new(READERS),
             used: Mutex::new(Instant::now()),
         }
+    }
+
+    /// Follows whether anybody has it open.
+    pub(super) fn alive(&self) -> Alive {
+        Alive(self.applied.subscribe())
     }
 
     /// How far the live view is.
@@ -127,8 +148,33 @@ impl OpenProject {
         // Never closed.
         let _turn = self.reading.acquire().await;
         let open = Arc::clone(self);
-        let read = tokio::task::spawn_blocking(move || open.read_now(look)).await;
-        read.unwrap_or_else(|e| Err(LiveError::Lost(e.to_string())))
+        let read = tokio::task::spawn_blocking(move || {
+            let build = open.builds.load(Ordering::SeqCst);
+            open.read_now(look).inspect_err(|e| {
+                if is_damage(e) {
+                    open.heal(build, e);
+                }
+            })
+        });
+        read.await.unwrap_or_else(|e| Err(LiveError::Lost(e.to_string())))
+    }
+
+    /// Damage that a reader finds is no better than damage that the applier finds (law 5): whoever asks next gets a view
+    /// that was built again. Blocks; the first of all who found it does the work.
+    fn heal(&self, build: u64, found: &LiveError) {
+        let discarded = {
+            let mut view = lock(&self.view);
+            if self.builds.load(Ordering::SeqCst) != build {
+                return;
+            }
+            tracing::warn!(pid = %self.id, cause = %found, "the live view is built again from the log");
+            self.applied.send_replace(NOT_YET);
+            view.discard()
+        };
+        *lock(&self.digest) = None;
+        if let Err(e) = discarded.and_then(|()| self.catch_up()) {
+            tracing::error!(pid = %self.id, cause = %e, "the live view could not be built again");
+        }
     }
 
     fn read_now<T>(&self, look: impl FnOnce(&ProjectDb) -> Result<T, LiveError>) -> Result<T, LiveError> {

@@ -213,6 +213,9 @@ pub trait EventLog: Send + Sync {
 
     /// Follows the head. Copy the value out of `borrow()` at once: while a borrow is held the writer waits for it, and
     /// [`head`](EventLog::head) on the same thread may wait for the writer (a test of ours once hung on that).
+    ///
+    /// It does not keep the log open, and goes on when the log is closed as idle and opened again; it ends when the
+    /// project is deleted or its log is rewritten.
     fn watch(&self) -> watch::Receiver<Head>;
 }
 

@@ -6,7 +6,7 @@
 //! Danger: an open log is in use while anyone holds its `Arc`. Nothing else keeps it from being closed as idle.
 
 use super::sqlite::{Options, SqliteLog};
-use super::{EventLog, LogError, Logs, Rewrite};
+use super::{EventLog, Head, LogError, Logs, Rewrite};
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use td_engine::id::ProjectId;
+use tokio::sync::watch;
 
 /// No project id begins with a dot, so these can never be opened as projects.
 const NEW: &str = ".new-";
@@ -39,12 +40,23 @@ pub struct Projects {
 struct Slot {
     log: Option<Arc<SqliteLog>>,
     used: Instant,
+    /// Outlives the log, so that whoever waits for news keeps no log open. They are many and quiet; as holders of logs,
+    /// 256 of them made every other project unusable.
+    head: watch::Sender<Head>,
 }
 
 impl Slot {
     /// Handing the log out takes the slot's lock, so nobody can come to hold it while we look.
     fn idle_log(&mut self) -> Option<Arc<SqliteLog>> {
         self.log.take_if(|log| Arc::strong_count(log) == 1)
+    }
+
+    /// Ends the log and what is told of it: this project is not there any more, or not as it was.
+    fn end(&mut self, why: LogError) {
+        if let Some(log) = self.log.take() {
+            log.close(why);
+        }
+        self.head = watch::Sender::default();
     }
 }
 
@@ -70,7 +82,8 @@ impl Projects {
     }
 
     fn slot(&self, project: &ProjectId) -> Arc<Mutex<Slot>> {
-        let new = || Arc::new(Mutex::new(Slot { log: None, used: Instant::now() }));
+        let new =
+            || Arc::new(Mutex::new(Slot { log: None, used: Instant::now(), head: watch::Sender::default() }));
         lock(&self.slots).entry(project.clone()).or_insert_with(new).clone()
     }
 
@@ -80,7 +93,8 @@ impl Projects {
             Some(log) => log.clone(),
             None => {
                 let path = self.dir(project).join("events.db");
-                slot.log.insert(Arc::new(SqliteLog::open(&path, self.options.log.clone())?)).clone()
+                let log = SqliteLog::open_for(&path, self.options.log.clone(), slot.head.clone())?;
+                slot.log.insert(Arc::new(log)).clone()
             }
         };
         Ok(log)
@@ -114,10 +128,11 @@ impl Projects {
         lock(&self.slots).iter().map(|(project, slot)| (project.clone(), slot.clone())).collect()
     }
 
-    /// Forgets slots without a log that nobody is about to use.
+    /// Forgets slots without a log that nobody is about to use or waits for.
     fn tidy(&self) {
         lock(&self.slots).retain(|_, slot| {
-            Arc::strong_count(slot) > 1 || slot.try_lock().map_or(true, |slot| slot.log.is_some())
+            let is_used = |slot: MutexGuard<'_, Slot>| slot.log.is_some() || slot.head.receiver_count() > 0;
+            Arc::strong_count(slot) > 1 || slot.try_lock().map_or(true, is_used)
         });
     }
 
@@ -163,9 +178,7 @@ impl Logs for Projects {
         let result = {
             let slot = self.slot(project);
             let mut slot = lock(&slot);
-            if let Some(log) = slot.log.take() {
-                log.close(LogError::Missing);
-            }
+            slot.end(LogError::Missing);
             self.remove(project).map_err(|e| match e.kind() {
                 io::ErrorKind::NotFound => LogError::Missing,
                 _ => files(e),
@@ -179,9 +192,7 @@ impl Logs for Projects {
         let slot = self.slot(project);
         // Locked to the end, so that nobody opens the file meanwhile.
         let mut slot = lock(&slot);
-        if let Some(log) = slot.log.take() {
-            log.close(LogError::Closed);
-        }
+        slot.end(LogError::Closed);
         SqliteLog::rewrite(&self.dir(project).join("events.db"), &self.options.log, by)
     }
 
@@ -200,9 +211,7 @@ impl Logs for Projects {
     fn close_all(&self) {
         for (_, slot) in self.slots_now() {
             let mut slot = lock(&slot);
-            if let Some(log) = slot.log.take() {
-                close(log);
-            }
+            slot.end(LogError::Closed);
         }
         self.tidy();
     }

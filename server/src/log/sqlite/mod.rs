@@ -192,9 +192,14 @@ impl SqliteLog {
 
     /// Opens an existing file, [`LogError::Missing`] if there is none. A file of the reference is switched to WAL.
     pub fn open(path: &Path, options: Options) -> Result<Self, LogError> {
+        Self::open_for(path, options, watch::Sender::default())
+    }
+
+    /// As [`SqliteLog::open`], telling the head to watchers that may have been there before.
+    pub fn open_for(path: &Path, options: Options, head_in: watch::Sender<Head>) -> Result<Self, LogError> {
         let path: Arc<PathBuf> = Arc::new(path.to_owned());
         let readers = Readers::new(path.clone(), options.vfs.clone());
-        let (head_in, head) = watch::channel(Head::default());
+        let head = head_in.subscribe();
         let late = HasMarks::default();
         let counters = Arc::clone(&options.counters);
         let writer = Writer::open(path, options, head_in, late.clone())?;
