@@ -104,7 +104,7 @@ fn a_live_view_that_is_further_than_asked_makes_a_snapshot_of_where_it_is() {
 fn a_damaged_or_vanished_base_is_replaced_and_a_sound_one_is_used() {
     let log = Log::new();
     log.issues(1, 300);
-    for damage in ["nothing", "garbage", "gone", "shorter", "another sequence"] {
+    for damage in ["nothing", "garbage", "gone", "shorter", "another sequence", "a page"] {
         let dir = tempfile::tempdir().expect("dir");
         let shelf = shelf(dir.path());
         let first = shelf.make(&log.0, None).expect("made");
@@ -114,6 +114,12 @@ fn a_damaged_or_vanished_base_is_replaced_and_a_sound_one_is_used() {
             "garbage" => fs::write(&path, "no database").expect("write"),
             "gone" => fs::remove_file(&path).expect("remove"),
             "shorter" => fs::write(&path, &whole[..whole.len() / 2]).expect("write"),
+            "a page" => {
+                // In the middle, where nothing of what comes has to be written.
+                let (mut bytes, at) = (whole.clone(), whole.len() / 8192 * 4096);
+                bytes[at..at + 4096].fill(0x5a);
+                fs::write(&path, bytes).expect("write");
+            }
             "another sequence" => {
                 let raw = rusqlite::Connection::open(&path).expect("opens");
                 raw.execute("UPDATE tdsync_meta SET value = '7' WHERE key = 'cursor'", []).expect("moved");

@@ -216,6 +216,28 @@ fn what_is_derived_can_be_deleted_under_the_server_and_comes_back() {
 }
 
 #[test]
+fn damage_that_a_reader_finds_in_the_live_view_is_built_away() {
+    let mut p = Project::new();
+    p.push(1..=400);
+    let sound = p.server.ask(&p.get("digest")).json();
+    let view = p.folder().join("project.db");
+    // Or the digest of this state would be known, and nobody would read.
+    p.server.kill();
+    // Of the issues, so that the applier, which has nothing to do, does not meet it. Closing moves the WAL into the file.
+    let raw = rusqlite::Connection::open(&view).expect("opens");
+    let leaf = "SELECT pageno FROM dbstat WHERE name = 'issues' AND pagetype = 'leaf' LIMIT 1 OFFSET 2";
+    let page: u32 = raw.query_row(leaf, [], |row| row.get(0)).expect("a page");
+    let page = usize::try_from(page).expect("small");
+    drop(raw);
+    let mut bytes = std::fs::read(&view).expect("read");
+    bytes[(page - 1) * 4096..page * 4096].fill(0x5a);
+    std::fs::write(&view, bytes).expect("write");
+    p.server.run();
+    assert_eq!(p.server.ask(&p.get("digest")).status, 500);
+    assert_eq!(p.server.ask(&p.get("digest")).json(), sound);
+}
+
+#[test]
 fn many_who_ask_at_once_get_one_snapshot_and_what_is_far_behind_is_waited_for() {
     let p = Project::new();
     p.push(1..=1500);

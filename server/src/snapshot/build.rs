@@ -15,8 +15,8 @@ use td_engine::time::ClientTime;
 /// What the file at the workplace is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Base {
-    /// A copy of an older snapshot is there already.
-    Copied(Seq),
+    /// A copy of an older snapshot is there already. With `true`, whether it is sound is looked at.
+    Copied(Seq, bool),
     /// The live view, as it is at this moment.
     View(Place),
     /// Nothing: every event is applied. `now` dates the built-in board, which is no part of the state.
@@ -28,7 +28,13 @@ pub(super) enum Base {
 pub(super) fn make(log: &dyn EventLog, base: &Base, at: &Place, target: Seq) -> Result<Seq, SnapshotError> {
     let mut db = match base {
         Base::Nothing(now) => ProjectDb::create_at(at, Purpose::Snapshot, *now).map_err(LiveError::from)?,
-        Base::Copied(_) => open(at)?,
+        Base::Copied(_, check) => {
+            let copy = open(at)?;
+            if *check && !is_sound(&copy).map_err(LiveError::from)? {
+                return Err(must_rebuild());
+            }
+            copy
+        }
         Base::View(view) => {
             copy_view(view, at).map_err(LiveError::from)?;
             open(at)?
@@ -36,7 +42,7 @@ pub(super) fn make(log: &dyn EventLog, base: &Base, at: &Place, target: Seq) -> 
     };
     let cursor = match (db.standing().map_err(LiveError::from)?, base) {
         // The name said something else than the file: not what we made.
-        (Standing::At(cursor), Base::Copied(seq)) if cursor != *seq => return Err(must_rebuild()),
+        (Standing::At(cursor), Base::Copied(seq, _)) if cursor != *seq => return Err(must_rebuild()),
         (Standing::At(cursor), _) => cursor,
         _ => return Err(must_rebuild()),
     };
@@ -47,6 +53,11 @@ pub(super) fn make(log: &dyn EventLog, base: &Base, at: &Place, target: Seq) -> 
 
 fn open(at: &Place) -> Result<ProjectDb, LiveError> {
     Ok(ProjectDb::open_at(at, Purpose::Snapshot)?)
+}
+
+fn is_sound(db: &ProjectDb) -> rusqlite::Result<bool> {
+    let verdict: String = db.conn().query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    Ok(verdict == "ok")
 }
 
 fn must_rebuild() -> SnapshotError {

@@ -25,6 +25,8 @@ use tokio::sync::Semaphore;
 const LINGER: Duration = Duration::from_secs(600);
 /// Most snapshots that are kept because they may be asked for once more.
 const MOST: usize = 4;
+/// How often a copy is looked at before it is continued.
+const CHECKED: Duration = Duration::from_secs(3600);
 /// Snapshots that are made at the same time, over all projects.
 const MAKERS: usize = 2;
 /// A base that lies further back than this is left for the live view, if that is nearer.
@@ -69,6 +71,8 @@ pub struct Shelf {
     version: Version,
     clock: Clock,
     state: Mutex<State>,
+    /// When a copy was last looked at.
+    checked: Mutex<Option<Instant>>,
     /// One at a time. Whoever gets it looks again whether it is still needed.
     pub(super) making: tokio::sync::Mutex<Option<(Instant, String)>>,
     pub(super) makers: Arc<Semaphore>,
@@ -85,7 +89,8 @@ impl Shelf {
     /// Over what a store has; looks at it when it is first asked.
     pub fn new(store: Arc<dyn BlobStore>, version: Version, clock: Clock) -> Self {
         let makers = Arc::new(Semaphore::new(MAKERS));
-        Self { store, version, clock, state: Mutex::default(), making: Default::default(), makers }
+        let (state, checked, making) = (Mutex::default(), Mutex::default(), Default::default());
+        Self { store, version, clock, state, checked, making, makers }
     }
 
     /// The newest snapshot. Blocks, the first time.
@@ -154,7 +159,7 @@ impl Shelf {
         for base in self.bases(newest, view, target) {
             let place = self.store.workplace(work)?;
             let made = match (&base, newest) {
-                (Base::Copied(_), Some(kept)) => match self.store.start_from(&kept.file(None), work) {
+                (Base::Copied(..), Some(kept)) => match self.store.start_from(&kept.file(None), work) {
                     Ok(()) => make(log, &base, &place, target),
                     Err(e) => Err(e.into()),
                 },
@@ -170,7 +175,7 @@ impl Shelf {
                 return made;
             }
             tracing::warn!(cause = ?made.err(), ?base, "no snapshot can be made from this; trying another way");
-            if let (Base::Copied(_), Some(kept)) = (&base, newest) {
+            if let (Base::Copied(..), Some(kept)) = (&base, newest) {
                 self.forget(kept);
             }
         }
@@ -179,15 +184,28 @@ impl Shelf {
 
     /// What to make it from, the cheapest first. Replaying everything is the last resort: a log only grows.
     fn bases(&self, newest: Option<&Arc<Kept>>, view: Option<(&Place, Seq)>, target: Seq) -> Vec<Base> {
-        let kept = newest.map(|kept| Base::Copied(kept.seq()));
+        let kept = newest.map(|kept| Base::Copied(kept.seq(), self.is_check_due()));
         let view = view.filter(|(_, at)| *at > Seq(0)).map(|(place, at)| (Base::View(place.clone()), at));
         let nothing = Base::Nothing((self.clock)());
         match (kept, view) {
-            (Some(Base::Copied(at)), Some((view, seen))) if target.0 - at.0 > LONG_WAY && seen > at => {
-                vec![view, Base::Copied(at), nothing]
+            (Some(Base::Copied(at, check)), Some((view, seen)))
+                if target.0 - at.0 > LONG_WAY && seen > at =>
+            {
+                vec![view, Base::Copied(at, check), nothing]
             }
             (kept, view) => kept.into_iter().chain(view.map(|(view, _)| view)).chain([nothing]).collect(),
         }
+    }
+
+    /// Whether the next copy should be looked at. A page that rotted is copied from one snapshot to the next; to look each
+    /// time would take longer than all the rest of making one.
+    fn is_check_due(&self) -> bool {
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = checked.is_none_or(|at| at.elapsed() >= CHECKED);
+        if due {
+            *checked = Some(Instant::now());
+        }
+        due
     }
 
     /// Forgets everything that is kept. What is being served is served to its end.
