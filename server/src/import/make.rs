@@ -145,7 +145,7 @@ pub(super) fn copy_log(from: &Path, to: &Path, numbers_after: i64) -> Result<(),
         drop_tables(&log, &["_litestream_*", "tdsync_*"])?;
         log.execute_batch(
             "CREATE INDEX IF NOT EXISTS idx_events_entity ON events(entity_type, entity_id);
-             DELETE FROM sqlite_sequence WHERE name = 'events'",
+             DELETE FROM sqlite_sequence",
         )?;
         log.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ?1)", [numbers_after])?;
         Ok(())

@@ -163,6 +163,7 @@ fn as_the_reference_has_it(view: &Path, log: &Path) -> rusqlite::Result<i64> {
     let mut state = unsynced(view)?;
     state.pragma_update(None, "foreign_keys", false)?;
     let log = Connection::open(log)?;
+    log.execute_batch("DELETE FROM sqlite_sequence WHERE name <> 'events'")?;
     let tx = state.transaction()?;
     drop_tables(&tx, &["tdsync_*"])?;
     let mut ask = log.prepare(

@@ -44,20 +44,20 @@ pub(super) fn open_writer(path: &Path, options: &Options) -> Result<(Connection,
     let conn = connect(path, options.vfs.as_deref(), OpenFlags::empty())?;
     tune(&conn, options).map_err(storage)?;
     let head = load_head(&conn).map_err(storage)?;
-    seal(&conn, head.allocated).map_err(storage)?;
+    seal(&conn, &head).map_err(storage)?;
     Ok((conn, head))
 }
 
 /// Syncs the WAL, which SQLite only does with a commit that has something to write. Storing the same number again is
 /// nothing to write (a power cut on the fault filesystem showed it), so the row is removed first.
-fn seal(conn: &Connection, allocated: Seq) -> rusqlite::Result<()> {
+fn seal(conn: &Connection, head: &Head) -> rusqlite::Result<()> {
     // The index is the reference's; a history, and the search for what a device had not seen, would read the whole log
     // where somebody dropped it.
     conn.execute_batch(
         "BEGIN IMMEDIATE; DELETE FROM sqlite_sequence WHERE name = 'events';
          CREATE INDEX IF NOT EXISTS idx_events_entity ON events(entity_type, entity_id)",
     )?;
-    save_allocated(conn, allocated)?;
+    save_head(conn, head)?;
     conn.execute_batch("COMMIT")
 }
 
@@ -68,13 +68,20 @@ pub(super) fn open_reader(path: &Path, vfs: Option<&str>) -> Result<Connection, 
     Ok(conn)
 }
 
-/// Numbers that stored nothing are given out too (law 2), so the table alone does not know the highest one.
-pub(super) fn save_allocated(conn: &Connection, allocated: Seq) -> rusqlite::Result<()> {
-    let known = conn
-        .prepare_cached("UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'events'")?
-        .execute([allocated.0])?;
-    if known == 0 {
-        conn.execute("INSERT INTO sqlite_sequence(name, seq) VALUES ('events', ?1)", [allocated.0])?;
+/// Numbers that stored nothing are given out too (law 2), so the table alone does not know the highest one. And it would
+/// have to be read whole to be counted, at every start of a log; so how many there are, up to which number, stands beside
+/// it. The page is written with every commit anyway, and the reference looks at its own row only.
+pub(super) fn save_head(conn: &Connection, head: &Head) -> rusqlite::Result<()> {
+    let values = [head.allocated.0, head.count, head.seq.0];
+    let put = "UPDATE sqlite_sequence SET seq = CASE name WHEN 'events' THEN ?1 WHEN 'tdsync_count' THEN ?2 ELSE ?3 END
+               WHERE name IN ('events', 'tdsync_count', 'tdsync_counted')";
+    if conn.prepare_cached(put)?.execute(values)? != values.len() {
+        conn.execute_batch(
+            "DELETE FROM sqlite_sequence WHERE name IN ('events', 'tdsync_count', 'tdsync_counted')",
+        )?;
+        let put = "INSERT INTO sqlite_sequence (name, seq)
+                   VALUES ('events', ?1), ('tdsync_count', ?2), ('tdsync_counted', ?3)";
+        conn.execute(put, values)?;
     }
     Ok(())
 }
@@ -131,9 +138,10 @@ impl Durability {
 }
 
 fn load_head(conn: &Connection) -> rusqlite::Result<Head> {
-    let given: Option<i64> =
-        conn.query_row("SELECT MAX(seq) FROM sqlite_sequence WHERE name = 'events'", [], |row| row.get(0))?;
-    let count = conn.query_row("SELECT COUNT(*) FROM events", [], |row| row.get(0))?;
+    let noted = |name: &str| -> rusqlite::Result<Option<i64>> {
+        conn.query_row("SELECT MAX(seq) FROM sqlite_sequence WHERE name = ?1", [name], |row| row.get(0))
+    };
+    let given = noted("events")?;
     let newest: Option<(i64, Option<String>)> = conn
         .query_row(
             "SELECT server_seq, server_timestamp FROM events ORDER BY server_seq DESC LIMIT 1",
@@ -142,6 +150,13 @@ fn load_head(conn: &Connection) -> rusqlite::Result<Head> {
         )
         .optional()?;
     let seq = newest.as_ref().map_or(0, |(seq, _)| *seq);
+    // What the reference has added since is counted; what was noted of other rows than these is not believed.
+    let (known, up_to) = match (noted("tdsync_count")?, noted("tdsync_counted")?) {
+        (Some(known), Some(up_to)) if (0..=seq).contains(&up_to) && known >= 0 => (known, up_to),
+        _ => (0, i64::MIN),
+    };
+    let more = "SELECT COUNT(*) FROM events WHERE server_seq > ?1";
+    let count = known + conn.query_row(more, [up_to], |row| row.get::<_, i64>(0))?;
     Ok(Head {
         allocated: Seq(given.unwrap_or(0).max(seq)),
         seq: Seq(seq),

@@ -126,6 +126,33 @@ fn a_file_of_the_reference_is_taken_over_and_can_be_given_back() {
 }
 
 #[test]
+fn a_log_is_counted_when_it_grows_and_not_when_it_is_opened() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (path, log) = new_log(&dir, options());
+    for n in 1..=3 {
+        append(&log, push(n)).expect("answer");
+    }
+    drop(log);
+    let count = || SqliteLog::open(&path, options()).expect("a log").head().count;
+    // Below what was counted nobody looks again,
+    one::<i64>(&path, "UPDATE sqlite_sequence SET seq = seq + 40 WHERE name = 'tdsync_count' RETURNING seq");
+    assert_eq!(count(), 43);
+    // what somebody else has added is counted,
+    one::<i64>(
+        &path,
+        "INSERT INTO events VALUES (9,'go','s',1,'create','issues','td-9','{}','2026-11-21','2026-11-21') RETURNING 1",
+    );
+    assert_eq!(count(), 44);
+    // and a note of other rows is none.
+    one::<i64>(&path, "UPDATE sqlite_sequence SET seq = 10 WHERE name = 'tdsync_counted' RETURNING seq");
+    assert_eq!(count(), 4);
+    let log = SqliteLog::open(&path, options()).expect("a log");
+    assert_eq!(append(&log, push(4)).expect("answer"), accepted(10));
+    drop(log);
+    assert_eq!(count(), 5);
+}
+
+#[test]
 fn a_file_that_is_no_log_is_refused() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("events.db");
@@ -372,6 +399,25 @@ fn open_logs_are_bounded_and_the_longest_unused_one_makes_room() {
     assert_eq!(open(), [0; 0]);
     assert!(matches!(projects.open(&project(9)), Err(LogError::Missing)));
     assert!(!dir.path().join(project(9).as_str()).exists());
+}
+
+#[test]
+fn who_waits_for_news_keeps_no_log_open_and_misses_nothing() {
+    use crate::log::Logs;
+    let dir = tempfile::tempdir().expect("a folder");
+    let projects = projects(&dir);
+    let mut watched: Vec<_> = (1..=3).map(|n| projects.create(&project(n)).expect("room").watch()).collect();
+    assert!(!projects.is_open(&project(1)), "two may be open");
+    assert_eq!(projects.close_idle(Duration::ZERO), 2);
+    for (n, watcher) in (1..=3).zip(&mut watched) {
+        watcher.mark_unchanged();
+        let log = projects.open(&project(n)).expect("room");
+        log.append(push(1)).blocking_recv().expect("an answer").expect("stored");
+        assert_eq!((watcher.has_changed().expect("alive"), watcher.borrow_and_update().seq), (true, Seq(1)));
+    }
+    projects.delete(&project(3)).expect("deleted");
+    assert!(watched[2].has_changed().is_err(), "nothing comes any more");
+    assert!(watched[0].has_changed().is_ok());
 }
 
 #[test]

@@ -280,7 +280,7 @@ fn commit(
                 answers.push(Err(refused));
             }
             if head.allocated > before.allocated {
-                file::save_allocated(conn, head.allocated)?;
+                file::save_head(conn, &head)?;
             }
             step("COMMIT")?;
             Ok(true)
