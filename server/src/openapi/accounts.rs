@@ -203,7 +203,8 @@ fn invitations() -> Vec<Operation> {
                 "Mailed; without mail the header X-Td-Enrolment-Link may have a link to hand over.",
                 named("Invitation"),
             )
-            .refuses(400, "No address, no role, or no JSON."),
+            .refuses(400, "No address, no role, or no JSON.")
+            .refuses(409, "Another owner's link made this account, and nobody has proven its address."),
         op("DELETE", "/v1/projects/{id}/invitations/{invitation}", Access::Member("owner"))
             .empty(204, "Taken back.")
             .refuses(404, "No such invitation."),

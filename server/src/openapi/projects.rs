@@ -38,7 +38,8 @@ fn members() -> Vec<Operation> {
         op("POST", ALL, Access::Member("owner"))
             .body(object(&[("user_id?", text()), ("email?", text()), ("role", text())]))
             .json(201, "The new member.", named("Member"))
-            .refuses(400, "Nobody named, no role, or no JSON."),
+            .refuses(400, "Nobody named, no role, or no JSON.")
+            .refuses(409, "Another owner's link made this account, and nobody has proven its address."),
         op("PATCH", ONE, Access::Member("owner"))
             .body(object(&[("role", text())]))
             .json(200, "Changed.", object(&[("status", words(&["updated"]))]))
@@ -101,6 +102,7 @@ fn sync() -> Vec<Operation> {
             .other(206, "The part that Range asks for.", FILE)
             .empty(304, "If-None-Match names this file.")
             .refuses(404, "The log is empty.")
+            .refuses(412, "The file that If-Match names is not kept any more.")
             .refuses(416, "The file has no such part.")
             .refuses(503, "Too many downloads, or no room to make one; Retry-After says when to ask again."),
         op("GET", "/v1/projects/{id}/sync/conflicts", Access::Member("reader"))
