@@ -1,7 +1,7 @@
 //! Reading a payload: its halves, and what changed between them.
 
 use super::Reason;
-use crate::payload::{Meta, Payload};
+use crate::payload::{Meta, Payload, mended};
 use crate::taxonomy::WORK_SESSION_LOCAL;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -82,7 +82,9 @@ impl Half {
 
 fn half(raw: Option<&RawValue>, table: &str) -> Half {
     let Some(raw) = raw else { return Half::Absent };
-    match serde_json::from_str::<Option<Map<String, Value>>>(raw.get()) {
+    let read = |text: &str| serde_json::from_str::<Option<Map<String, Value>>>(text);
+    // Half of a cut emoji is what JavaScript writes; stock peers read U+FFFD.
+    match read(raw.get()).or_else(|why| read(&mended(raw.get())).map_err(|_| why)) {
         Err(why) => Half::Other(why.to_string()),
         Ok(map) => {
             let mut map = map.unwrap_or_default();

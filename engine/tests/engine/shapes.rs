@@ -24,3 +24,16 @@ fn rows_published_as_creates_give_the_same_rows() {
     };
     assert_eq!(rows(&db), rows(&again));
 }
+
+/// JavaScript writes half of an emoji that it cut in two; a stock peer stores U+FFFD, and so must every view.
+#[test]
+fn half_a_surrogate_pair_is_text_and_no_reason_to_leave_an_event_out() {
+    let mut event = create(1, "A", "issues", "td-1", serde_json::json!({"title": "x", "status": "open"}));
+    let text = r#"{"new_data":{"title":"a\ud800b \\ud800 \ud83d\ude00","status":"open"},"previous_data":{}}"#;
+    event.payload = td_engine::payload::Payload::parse(text).expect("json");
+    let db = replayed(&[event]);
+    let title: String = db.conn().query_row("SELECT title FROM issues", [], |r| r.get(0)).expect("applied");
+    assert_eq!(title, "a\u{fffd}b \\ud800 \u{1f600}");
+    let skipped = td_engine::replay::list_skipped(db.conn()).expect("list");
+    assert_eq!(skipped, []);
+}

@@ -10,6 +10,7 @@ use serde::de::{
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
+use td_engine::payload::mended;
 
 /// The body is not what the route can read; always the same answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,44 +234,8 @@ fn text(value: &RawValue) -> Result<Cow<'_, str>, Invalid> {
         // It was looked through when the value was found.
         return Ok(Cow::Borrowed(inside));
     }
-    let text = serde_json::from_str(json).or_else(|_| serde_json::from_str(&mend_surrogates(json)));
+    let text = serde_json::from_str(json).or_else(|_| serde_json::from_str(&mended(json)));
     text.map(Cow::Owned).map_err(|_| Invalid)
-}
-
-/// Half a surrogate pair reads as U+FFFD, as Go has it; serde refuses it.
-fn mend_surrogates(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    let mut rest = json;
-    while let Some(at) = rest.find('\\') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at..];
-        let unit = escape_unit(rest);
-        let taken = match unit {
-            Some(0xD800..=0xDBFF) if matches!(rest.get(6..).and_then(escape_unit), Some(0xDC00..=0xDFFF)) => {
-                out.push_str(&rest[..12]);
-                12
-            }
-            Some(0xD800..=0xDFFF) => {
-                out.push('\u{FFFD}');
-                6
-            }
-            // The escaped character goes along, so that an escaped backslash does not start another escape.
-            _ => {
-                let escape: String = rest.chars().take(2).collect();
-                out.push_str(&escape);
-                escape.len()
-            }
-        };
-        rest = &rest[taken..];
-    }
-    out.push_str(rest);
-    out
-}
-
-/// The code unit of `\uXXXX` at the beginning.
-fn escape_unit(text: &str) -> Option<u16> {
-    let hex = text.strip_prefix("\\u")?.get(..4)?;
-    u16::from_str_radix(hex, 16).ok()
 }
 
 #[cfg(test)]
