@@ -8,6 +8,7 @@ use super::{CheckpointPolicy, Durability, Options};
 use crate::log::{Head, LogError};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
+use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 use td_engine::id::Seq;
@@ -93,9 +94,12 @@ fn connect(path: &Path, vfs: Option<&str>, more: OpenFlags) -> Result<Connection
         None => Connection::open_with_flags(path, flags),
     };
     let conn = opened.map_err(|e| match e.sqlite_error_code() {
+        // A file that was to be made is not there either way, and that is not why it could not be.
+        Some(ErrorCode::CannotOpen) if more.contains(OpenFlags::SQLITE_OPEN_CREATE) => cannot_open(path, &e),
         Some(ErrorCode::CannotOpen) if vfs.is_some() || matches!(path.try_exists(), Ok(false)) => {
             LogError::Missing
         }
+        Some(ErrorCode::CannotOpen) => cannot_open(path, &e),
         _ => storage(e),
     })?;
     let ready = (|| {
@@ -107,6 +111,14 @@ fn connect(path: &Path, vfs: Option<&str>, more: OpenFlags) -> Result<Connection
     })();
     ready.map_err(storage)?;
     Ok(conn)
+}
+
+/// SQLite does not say why a file cannot be opened. What stops it mostly (no descriptor left, no such folder, not ours)
+/// stops opening the folder as well, and that is told. Not the file: closing it here would drop the locks that other
+/// connections of this process have on it.
+fn cannot_open(path: &Path, e: &rusqlite::Error) -> LogError {
+    let why = path.parent().and_then(|folder| File::open(folder).err());
+    LogError::Storage(why.map_or_else(|| e.to_string(), |why| format!("{e}: {why}")))
 }
 
 fn tune(conn: &Connection, options: &Options) -> rusqlite::Result<()> {

@@ -165,6 +165,15 @@ fn a_file_that_is_no_log_is_refused() {
 }
 
 #[test]
+fn a_log_that_cannot_be_made_says_why() {
+    let dir = tempfile::tempdir().expect("dir");
+    // As when no descriptor is left: neither the folder nor anything in it can be opened.
+    let made = SqliteLog::create(&dir.path().join("gone/events.db"), &options());
+    let Err(LogError::Storage(why)) = made else { panic!("{made:?}") };
+    assert!(why.contains("No such file or directory"), "{why}");
+}
+
+#[test]
 fn a_damaged_row_is_named() {
     let dir = tempfile::tempdir().expect("a folder");
     let (path, log) = new_log(&dir, options());
