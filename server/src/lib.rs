@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod datadir;
+pub mod descriptors;
 pub mod disk;
 pub mod doctor;
 pub mod ending;

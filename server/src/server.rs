@@ -9,6 +9,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::control::{Control, ControlError, SqliteControl};
 use crate::datadir::{DataDir, DataDirError};
+use crate::descriptors::Share;
 use crate::disk::Room;
 use crate::ending::Ending;
 use crate::http::{App, Listeners, Role, SocketsError, Streams, Turns, serve};
@@ -33,10 +34,6 @@ use tokio::sync::watch;
 
 /// How long a start waits for a predecessor that is still closing.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Most logs open at once.
-const MOST_OPEN: usize = 256;
-/// Most projects kept in use; below [`MOST_OPEN`], so that a log can always be opened.
-const MOST_USED: usize = 200;
 /// How long a stop waits for mails under way.
 const LAST_MAILS: Duration = Duration::from_secs(5);
 
@@ -128,6 +125,7 @@ impl Server {
 
     /// [`Server::start`] by another clock than the machine's.
     pub fn start_by(config: Config, clock: Clock) -> Result<Self, StartError> {
+        let share = Share::of_process();
         let dir = DataDir::take(&config.data_dir(), PATIENCE)?;
         dir.clear_staging()?;
         let identity = Identity::load(&dir)?;
@@ -136,15 +134,20 @@ impl Server {
         std::fs::create_dir_all(&config.projects).map_err(projects_error)?;
         let log = Options::new(Arc::clone(&clock));
         let log_counters = Arc::clone(&log.counters);
-        let options = ProjectsOptions { dir: config.projects.clone(), most_open: MOST_OPEN, log };
+        let options = ProjectsOptions { dir: config.projects.clone(), most_open: share.logs, log };
         let logs: Arc<dyn Logs> = Arc::new(Projects::new(options).map_err(projects_error)?);
         redact::resume(&*logs, &config.projects, &clock).map_err(projects_error)?;
         let listeners = Listeners::take(&config)?;
         let tls = config.tls.as_ref().map(|tls| Tls::start(tls, &dir, listeners.answers_http()));
         let tls = tls.transpose()?.map(Arc::new);
         let gate = Arc::new(Gate::default());
-        let projects =
-            OpenProjects::new(Arc::clone(&logs), config.projects.clone(), dir.epoch(), clock, MOST_USED);
+        let projects = OpenProjects::new(
+            Arc::clone(&logs),
+            config.projects.clone(),
+            dir.epoch(),
+            clock,
+            share.projects(),
+        );
         let app = Arc::new(App {
             limits: Limits::new(&config.limits),
             post: Post::new(&config.mail, &config.base_url)?,

@@ -3,8 +3,8 @@
 use super::Failure;
 use anyhow::Context;
 use td_server::config::Config;
-use td_server::logging;
 use td_server::server::{Server, StartError};
+use td_server::{descriptors, logging};
 use tokio::signal::unix::{SignalKind, signal};
 
 impl From<StartError> for Failure {
@@ -12,6 +12,11 @@ impl From<StartError> for Failure {
         Self::Told { code: e.code().into(), message: e.to_string(), remedy: Some(e.remedy()) }
     }
 }
+
+/// Threads that may wait for a disk or for a client that takes a page. Half of them are for pages (`http::turns`), so that
+/// slow clients leave as many for pushes. Tokio's own number, written down because `TasksMax=` of the unit counts with it
+/// and with a writer for each open log.
+const BLOCKING: usize = 512;
 
 /// Serves until SIGTERM or SIGINT.
 pub(super) fn serve() -> Result<(), Failure> {
@@ -28,7 +33,17 @@ pub(super) fn serve() -> Result<(), Failure> {
             "listening beyond this machine without TLS; keys travel readable unless a proxy adds it"
         );
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let files = descriptors::raise();
+    if files < descriptors::NEEDED {
+        tracing::warn!(
+            files,
+            needed = descriptors::NEEDED,
+            "few files may be open at once: fewer projects are kept in use and fewer connections taken; raise \
+             LimitNOFILE= of the unit, or ulimit -n"
+        );
+    }
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(BLOCKING).build();
     let runtime = runtime.context("the async runtime cannot start")?;
     let served = runtime.block_on(async {
         let mut term = signal(SignalKind::terminate()).context("SIGTERM cannot be awaited")?;

@@ -25,6 +25,8 @@ pub struct Server {
     pub dir: tempfile::TempDir,
     pub address: SocketAddr,
     settings: Vec<(String, String)>,
+    /// What `ulimit` is told before the server starts.
+    descriptors: Option<&'static str>,
     log: Arc<Mutex<String>>,
     process: Option<Child>,
 }
@@ -37,17 +39,34 @@ impl Server {
 
     /// With more settings.
     pub fn with(settings: &[(&str, &str)]) -> Self {
+        Self::within(None, settings)
+    }
+
+    /// With a limit of open files: `-n 300` is one, `-Sn 300` one that the server may raise.
+    pub fn limited(ulimit: &'static str, settings: &[(&str, &str)]) -> Self {
+        Self::within(Some(ulimit), settings)
+    }
+
+    fn within(descriptors: Option<&'static str>, settings: &[(&str, &str)]) -> Self {
         let settings = settings.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        let dir = tempfile::tempdir().expect("dir");
-        let mut server =
-            Self { dir, address: ([127, 0, 0, 1], 0).into(), settings, log: Arc::default(), process: None };
+        let (dir, address) = (tempfile::tempdir().expect("dir"), ([127, 0, 0, 1], 0).into());
+        let mut server = Self { dir, address, settings, descriptors, log: Arc::default(), process: None };
         server.run();
         server
     }
 
     /// Starts the process and reads from its log where it listens.
     pub fn run(&mut self) {
-        let mut child = self.command(&["serve"]).stderr(Stdio::piped()).spawn().expect("td-sync starts");
+        let mut command = match self.descriptors {
+            None => self.command(&["serve"]),
+            Some(ulimit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit {ulimit} && exec \"$0\" serve"), BINARY]);
+                self.set(&mut shell);
+                shell
+            }
+        };
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("td-sync starts");
         let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
         let mut seen = String::new();
         let address = loop {
@@ -76,10 +95,15 @@ impl Server {
     /// The program with this server's settings.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
-        command.args(words).env_clear().stdin(Stdio::null());
+        command.args(words);
+        self.set(&mut command);
+        command
+    }
+
+    fn set(&self, command: &mut Command) {
+        command.env_clear().stdin(Stdio::null());
         command.env("SYNC_LISTEN_ADDR", "127.0.0.1:0").env("SYNC_SERVER_DB_PATH", self.db());
         command.envs(self.settings.iter().map(|(k, v)| (k, v)));
-        command
     }
 
     pub fn db(&self) -> std::path::PathBuf {
