@@ -12,7 +12,7 @@ use crate::datadir::{DataDir, DataDirError};
 use crate::descriptors::Share;
 use crate::disk::Room;
 use crate::ending::Ending;
-use crate::http::{App, Listeners, Role, SocketsError, Streams, Turns, serve};
+use crate::http::{App, Connections, Listeners, Role, SocketsError, Streams, Turns, serve};
 use crate::identity::Identity;
 use crate::jobs::{self, Jobs};
 use crate::limit::Limits;
@@ -151,6 +151,7 @@ impl Server {
         let app = Arc::new(App {
             limits: Limits::new(&config.limits),
             post: Post::new(&config.mail, &config.base_url)?,
+            connections: Connections::new(share.connections, config.trusted_proxies.clone()),
             streams: Streams::new(config.streams_per_key),
             turns: Turns::pages(),
             room: Room::new(dir.path().to_owned(), config.disk_floor),

@@ -100,6 +100,10 @@ fn projects(app: &App, page: &mut Page) {
 }
 
 fn machine(app: &App, page: &mut Page) {
+    page.one("td_sync_connections", "gauge", "Connections that are open.", app.connections.count());
+    const REFUSED: &str = "td_sync_refused_connections_total";
+    let refused = app.connections.refused();
+    page.one(REFUSED, "counter", "Connections that were closed as they came: too many.", refused);
     let held = i32::from(app.gate.is_closed());
     page.one("td_sync_maintenance", "gauge", "1 while maintenance mode holds writes.", held);
     if let Ok(free) = crate::disk::free_bytes(app.dir.path()) {

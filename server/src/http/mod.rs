@@ -13,6 +13,7 @@ mod around;
 mod body;
 mod caller;
 mod conflicts;
+mod connections;
 mod cors;
 mod enroll;
 mod error;
@@ -42,6 +43,7 @@ mod stream;
 mod streams;
 mod turns;
 
+pub use connections::Connections;
 pub use error::ApiError;
 pub use serve::serve;
 pub use sockets::{Listeners, Role, SocketsError};
@@ -97,6 +99,8 @@ pub struct App {
     pub limits: Limits,
     /// How mail leaves.
     pub post: Post,
+    /// Connections that are open.
+    pub connections: Arc<Connections>,
     /// What is held open for a client.
     pub streams: Arc<Streams>,
     /// Pages that are being read.

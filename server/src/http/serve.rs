@@ -3,6 +3,7 @@
 //! Invariant: after the stop signal no connection is accepted, and every request that was begun is answered, within the
 //! shutdown timeout. A handed-over socket stays open in whoever owns it, so a restart refuses nobody.
 
+use crate::http::connections::Seldom;
 use crate::http::redirect::{HEALTH, redirects};
 use crate::http::sockets::{Listeners, Role};
 use crate::http::{App, Peer, router};
@@ -21,7 +22,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -33,6 +34,10 @@ const IDLE: Duration = Duration::from_secs(60);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Handshakes under way at once; more wait in the socket's queue.
 const HANDSHAKES: usize = 512;
+/// How a connection fails that its client has given up before it was accepted.
+const GONE: [io::ErrorKind; 2] = [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset];
+/// Before accepting is tried again.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Thirty days, this name only: long enough to be worth something, short enough that a server without TLS is reachable
 /// again in a month (docs/decisions/0009-tls.md).
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=2592000");
@@ -87,6 +92,7 @@ async fn accept(
     handshakes: Arc<Semaphore>,
     connections: Arc<GracefulShutdown>,
 ) {
+    let failed = Seldom::default();
     loop {
         let next = async {
             // Waited for before the connection is taken, so that a full house is the socket's queue and no memory of ours.
@@ -102,12 +108,23 @@ async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => {
-                tokio::spawn(door.clone().converse(stream, peer, permit, connections.watcher()));
+                let Some(seat) = door.app.connections.enter(peer.ip()) else { continue };
+                let watcher = connections.watcher();
+                let talk = door.clone().converse(stream, peer, permit, watcher);
+                tokio::spawn(async move {
+                    talk.await;
+                    drop(seat);
+                });
             }
+            // The client's own doing; the next one waits already.
+            Err(e) if GONE.contains(&e.kind()) => {}
             Err(e) => {
-                // Out of descriptors, mostly: closing connections will free some.
-                tracing::warn!(cause = %e, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                // The kernel's tables are full, or files took more descriptors than their share: something has to be
+                // closed first, and the connection waits in the socket's queue until then.
+                if let Some(times) = failed.again(Instant::now()) {
+                    tracing::warn!(cause = %e, times, "connections could not be accepted");
+                }
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }

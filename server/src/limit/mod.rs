@@ -127,7 +127,7 @@ impl Limits {
 }
 
 /// What one client owns: an IPv4 address, or the /64 around an IPv6 one.
-fn network(client: IpAddr) -> IpAddr {
+pub fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();
