@@ -4,6 +4,7 @@ mod support;
 
 use serde_json::json;
 use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 use support::wire::{Ask, Connection};
 use support::{Server, push, wait_until};
 
@@ -225,6 +226,55 @@ fn a_stop_answers_what_was_begun_and_a_restart_knows_everything() {
     assert_eq!(server.ask(&push(&project, &[1, 2]).key(&key)).json()["accepted"], 2);
     let keys = server.admin(&["keys", "list"]);
     assert!(keys[0]["last_used_at"].is_string(), "use was written down at the stop");
+}
+
+#[test]
+fn a_stop_waits_for_nobody_who_has_asked_nothing() {
+    let mut server = Server::start();
+    let mut half = Connection::open(server.address);
+    half.write(b"GET /healthz HT");
+    let mut second = Connection::open(server.address);
+    assert_eq!(second.ask(&Ask::get("/healthz")).status, 200);
+    second.write(b"GET /healthz HTTP/1.1\r\nHos");
+    let _silent = Connection::open(server.address);
+    wait_until("every connection is served", || {
+        server.ask(&Ask::get("/metrics")).text().contains("\ntd_sync_connections 4\n")
+    });
+    let begun = Instant::now();
+    server.signal(rustix::process::Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(!server.log().contains("some requests were still open"), "{}", server.log());
+}
+
+#[test]
+fn a_stop_waits_for_a_client_that_is_slow_to_take_its_answer() {
+    let mut server = Server::start();
+    let (key, _) = server.key("ana");
+    let project = server.project(&key, "P");
+    let filler = "x".repeat(900 * 1024);
+    for n in 0..16 {
+        let event = json!({"client_action_id": n, "action_type": "create", "entity_type": "notes",
+            "entity_id": format!("n{n}"), "payload": {"new_data": {"id": format!("n{n}"), "body": filler}},
+            "client_timestamp": "2026-11-21T10:00:00Z"});
+        let body = json!({"device_id": "dev", "session_id": "ses", "events": [event]});
+        let ask = Ask::post(&format!("/v1/projects/{project}/sync/push")).key(&key).json(&body);
+        assert_eq!(server.ask(&ask).status, 200);
+    }
+    // More than the system keeps for a connection.
+    let mut slow = Connection::open(server.address);
+    slow.write(&Ask::get(&format!("/v1/projects/{project}/sync/pull")).key(&key).bytes());
+    wait_until("the answer was begun", || server.log().contains("/sync/pull"));
+    let mut half = Connection::open(server.address);
+    half.write(b"GET /healthz HT");
+    wait_until("every connection is served", || {
+        server.ask(&Ask::get("/metrics")).text().contains("\ntd_sync_connections 3\n")
+    });
+    server.signal(rustix::process::Signal::TERM);
+    assert!(half.answer(false).is_none(), "whoever is owed nothing was closed");
+    let page = slow.answer(false).expect("an answer");
+    assert!(page.json()["events"].as_array().is_some_and(|events| events.len() > 7), "{}", page.body.len());
+    assert_eq!(server.wait().code(), Some(0));
 }
 
 #[test]

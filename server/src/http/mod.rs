@@ -28,6 +28,7 @@ mod mailbox;
 mod members;
 mod metrics;
 mod outlet;
+mod owed;
 mod page;
 mod projects;
 mod pull;

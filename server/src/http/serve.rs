@@ -1,9 +1,10 @@
 //! Connections: accepted until told to stop, put into TLS where the socket is for it, then drained.
 //!
 //! Invariant: after the stop signal no connection is accepted, and every request that was begun is answered, within the
-//! shutdown timeout. A handed-over socket stays open in whoever owns it, so a restart refuses nobody.
+//! shutdown timeout. A connection to which nothing is owed does not keep it waiting. A handed-over socket stays open in whoever owns it, so a restart refuses nobody.
 
 use crate::http::connections::Seldom;
+use crate::http::owed::{Owed, Watched};
 use crate::http::redirect::{HEALTH, redirects};
 use crate::http::sockets::{Listeners, Role};
 use crate::http::{App, Peer, router};
@@ -169,8 +170,11 @@ impl Door {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let (owed, halted) = (Arc::new(Owed::default()), self.halted.clone());
+        let stream = Watched::new(stream, Arc::clone(&owed));
+        let asked = Arc::clone(&owed);
         let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let door = self.clone();
+            let (door, debt) = (self.clone(), asked.answer());
             async move {
                 let mut request: Request = request.map(Body::new);
                 request.extensions_mut().insert(Peer(peer.ip()));
@@ -178,15 +182,18 @@ impl Door {
                 if door.role == Role::Https {
                     answer.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HSTS);
                 }
-                Ok::<_, std::convert::Infallible>(answer)
+                Ok::<_, std::convert::Infallible>(answer.map(|body| debt.until_end_of(body)))
             }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(IDLE)
             .serve_connection(TokioIo::new(stream), service);
-        if let Err(e) = watcher.watch(connection).await {
-            tracing::debug!(cause = %e, "connection ended");
+        tokio::select! {
+            ended = watcher.watch(connection) => if let Err(e) = ended {
+                tracing::debug!(cause = %e, "connection ended");
+            },
+            () = owed.nothing_after(halted) => tracing::debug!("a connection was closed by the stop"),
         }
     }
 
