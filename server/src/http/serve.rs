@@ -1,7 +1,8 @@
 //! Connections: accepted until told to stop, put into TLS where the socket is for it, then drained.
 //!
 //! Invariant: after the stop signal no connection is accepted, and every request that was begun is answered, within the
-//! shutdown timeout. A connection to which nothing is owed does not keep it waiting. A handed-over socket stays open in whoever owns it, so a restart refuses nobody.
+//! shutdown timeout. A connection to which nothing is owed does not keep it waiting. A handed-over socket stays open in
+//! whoever owns it, so a restart refuses nobody.
 
 use crate::http::connections::Seldom;
 use crate::http::owed::{Owed, Watched};
