@@ -158,6 +158,64 @@ fn what_cannot_go_is_refused_and_nothing_changes() {
     assert!(!w.folder().join("redacting.json").exists());
 }
 
+/// What no parser shows, and what no text is: an answer that says "not found" would be believed.
+#[test]
+fn whatever_pull_shows_is_taken_out_or_refused_with_its_place() {
+    let w = world();
+    let path = format!("/v1/projects/{}/sync/push", w.project);
+    let push = |n: i64, device: &str, session: &str, id: &str, payload: &str| {
+        let event = event(n, "create", id, "", json!({})).to_string();
+        let event: Value = serde_json::from_str(&event).expect("json");
+        let mut event = event.as_object().expect("object").clone();
+        event.remove("payload");
+        let rest = Value::from(event).to_string();
+        let body = format!(
+            r#"{{"device_id":"{device}","session_id":"{session}","events":[{{"payload":{payload},{}]}}"#,
+            &rest[1..]
+        );
+        let answer =
+            w.server.ask(&Ask::post(&path).key(&w.key).header("Content-Type", "application/json").body(body));
+        assert_eq!((answer.status, &answer.json()["accepted"]), (200, &json!(1)), "{}", answer.text());
+    };
+    let deep = format!("{}\"TOP-SECRET\"{}", "[".repeat(200), "]".repeat(200));
+    for (n, payload) in [
+        r#"{"title":"TOP-SECRET","title":"x"}"#,
+        &deep,
+        r#"{"new_data":{"title":"\ud800 TOP-SECRET","n":1e999}}"#,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        push(10 + i64::try_from(n).expect("small"), "dev", "ses", "td-000010", payload);
+    }
+    push(20, "dev", "ses", "td-000020", r#"{"new_data":{"n":87654321}}"#);
+    push(21, "dev", "ses", "id-of-mine", "{}");
+    push(22, "box-of-mine", "ses", "td-000022", "{}");
+    push(23, "dev", "session-of-mine", "td-000023", r#"{"new_data":{"title":"session-of-mine"}}"#);
+    let (_, before) = w.get("sync/pull");
+    for (text, place) in [
+        ("87654321", "event 8: payload"),
+        ("id-of-mine", "event 9: id"),
+        ("box-of-mine", "event 10: device"),
+        ("session-of-mine", "event 11: session"),
+        ("of-mine", "event 9: id, event 10: device, event 11: session"),
+    ] {
+        for more in [&["--dry-run"][..], &[]] {
+            let (done, said) = w.admin(more, text);
+            assert!(!done && said.contains("text_not_free") && said.contains(place), "{text}: {said}");
+        }
+    }
+    assert_eq!(w.get("sync/pull").1, before, "nothing was changed");
+    assert!(!w.folder().join("redacting.json").exists());
+    let (done, said) = w.redact("TOP-SECRET");
+    assert!(done && said.contains("\"events\":3"), "{said}");
+    let (_, after) = w.get("sync/pull");
+    let (before, after) = (String::from_utf8_lossy(&before), String::from_utf8_lossy(&after));
+    assert!(after.contains(&deep.replace("TOP-SECRET", "[redacted]")), "{after}");
+    assert_eq!(before.matches("TOP-SECRET").count(), 3);
+    assert!(!after.contains("TOP-SECRET"), "{after}");
+}
+
 /// The device that pushed it, after a resync or a lost answer, and one that never heard of it.
 #[test]
 fn a_device_that_sends_the_same_events_again_does_not_bring_it_back() {

@@ -17,7 +17,7 @@ impl From<RedactError> for AdminError {
     fn from(e: RedactError) -> Self {
         let (code, remedy) = match &e {
             RedactError::NotFound => ("text_not_found", "td-sync admin projects list"),
-            RedactError::Fixed => ("text_not_free", "td-sync admin redact --help"),
+            RedactError::Fixed(_) => ("text_not_free", "td-sync admin redact --help"),
             RedactError::Left(_) => ("text_left", "td-sync admin redact --help"),
             _ => ("redact_failed", "td-sync doctor"),
         };

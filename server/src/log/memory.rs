@@ -305,10 +305,10 @@ impl Logs for MemoryLogs {
         log.end(LogError::Closed);
         let failed = |e: std::io::Error| LogError::Storage(e.to_string());
         let mut state = log.lock();
-        let found = state.rows.iter().filter(|row| by.change(&row.event.payload).is_some());
+        let found = state.rows.iter().filter(|row| by.change(&row.event).is_some());
         by.begin(&found.map(|row| Rewritten::of(&row.event)).collect::<Vec<_>>()).map_err(failed)?;
         for row in &mut state.rows {
-            if let Some(payload) = by.change(&row.event.payload) {
+            if let Some(payload) = by.change(&row.event) {
                 row.event.payload = payload;
             }
         }

@@ -7,9 +7,10 @@ use td_engine::payload::Payload;
 
 /// What is replaced, and what has to happen around it while the log is closed.
 pub trait Rewrite {
-    /// The payload that takes this one's place; `None` leaves it.
-    fn change(&self, payload: &Payload) -> Option<Payload>;
-    /// Before anything is replaced.
+    /// The payload that takes the place of the event's; `None` leaves it. Asked of every event before [`begin`](Self::begin),
+    /// and once more behind it.
+    fn change(&self, event: &LogEvent) -> Option<Payload>;
+    /// Before anything is replaced. An error leaves everything as it is.
     fn begin(&self, found: &[Rewritten]) -> io::Result<()>;
     /// After everything was.
     fn end(&self) -> io::Result<()>;

@@ -47,8 +47,9 @@ pub fn deleted_means_gone(backend: &mut dyn Backend) {
 struct Retitled;
 
 impl Rewrite for Retitled {
-    fn change(&self, payload: &Payload) -> Option<Payload> {
-        payload.as_str().contains("old").then(|| Payload::stored(payload.as_str().replace("old", "new")))
+    fn change(&self, event: &LogEvent) -> Option<Payload> {
+        let payload = event.payload.as_str();
+        payload.contains("old").then(|| Payload::stored(payload.replace("old", "new")))
     }
     fn begin(&self, found: &[Rewritten]) -> io::Result<()> {
         let found: Vec<_> = found.iter().map(|f| (f.seq.0, f.entity_id.as_str())).collect();
@@ -75,7 +76,7 @@ pub fn a_rewritten_log_has_other_payloads_and_nothing_else_is_new(backend: &mut 
     let now = after(&*log, 0);
     assert_eq!(now.len(), 3);
     for (was, is) in before.into_iter().zip(now) {
-        let payload = Retitled.change(&was.payload).unwrap_or_else(|| was.payload.clone());
+        let payload = Retitled.change(&was).unwrap_or_else(|| was.payload.clone());
         assert_eq!(is, LogEvent { payload, ..was });
     }
     assert_eq!(stored(&*log, "d", [event(4)]), [accepted(5)], "numbers are not given again");

@@ -46,7 +46,7 @@ fn each(
     let mut rows = all.query([]).map_err(file::storage)?;
     while let Some(row) = rows.next().map_err(file::storage)? {
         let event = reader::event(row)?;
-        if let Some(payload) = by.change(&event.payload) {
+        if let Some(payload) = by.change(&event) {
             found(Rewritten::of(&event), payload.as_str())?;
         }
     }

@@ -6,12 +6,16 @@
 //! text: after a crash the next start finishes them, and the same command does again what was not begun.
 //! Danger: what is outside. Backups keep it until they expire, and a device keeps its own history until `td resync`.
 
+mod held;
+
 use crate::live::{LiveError, LiveView};
 use crate::log::{Clock, EventLog, LogError, Logs, Outcome, ReadQuery, Rewrite, Rewritten};
 use crate::secret;
+use held::{Held, held};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
@@ -19,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use td_engine::db::ProjectDb;
-use td_engine::event::{NewEvent, Push};
+use td_engine::event::{LogEvent, NewEvent, Push};
 use td_engine::id::{ActionId, DeviceId, ProjectId, Seq, SessionId};
 use td_engine::payload::{Meta, Payload, REDACTED};
 use td_engine::shape::{payload, payload_object};
@@ -36,6 +40,8 @@ const DEVICE: &str = "td-sync-redact";
 const AT_ONCE: usize = 500;
 /// Most events that are read at once.
 const PAGE: usize = 1_000;
+/// Most events that a refusal names.
+const FEW: usize = 5;
 
 /// Why a text was not taken out, or not everywhere.
 #[derive(Debug, thiserror::Error)]
@@ -57,16 +63,37 @@ pub enum RedactError {
     /// It is not there.
     #[error("no event of this project holds the text; nothing was changed")]
     NotFound,
-    /// Something that others rest on holds it.
+    /// Something that others rest on holds it, or what is not a text.
     #[error(
-        "the text is in an id, a name of a column, a state or a time, which stay; nothing was changed: give a longer part of the secret"
+        "the text is in an id, a name, a number, a state or a time, which stay ({0}); nothing was changed: give a longer part of the secret"
     )]
-    Fixed,
-    /// A file has it still: a device's or session's name holds it, or somebody brought it back meanwhile.
+    Fixed(Places),
+    /// A file has it still: somebody brought it back meanwhile, or it is part of what is no event.
     #[error(
-        "the text is still in {0}; give the command again, and if it stays there, it is part of a device's name or a session's, which are kept"
+        "the text is still in {0}; give the command again, and if it stays there, it is part of a time or of a name that is kept"
     )]
     Left(PathBuf),
+}
+
+/// Events that hold the text where it has to stay: the first ones, each with the part that holds it.
+#[derive(Debug, Default)]
+pub struct Places {
+    first: Vec<(Seq, &'static str)>,
+    more: usize,
+}
+
+impl Places {
+    fn add(&mut self, seq: Seq, part: &'static str) {
+        if self.first.len() < FEW { self.first.push((seq, part)) } else { self.more += 1 }
+    }
+}
+
+impl fmt::Display for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let first = self.first.iter().map(|(seq, part)| format!("event {seq}: {part}"));
+        f.write_str(&first.collect::<Vec<_>>().join(", "))?;
+        if self.more > 0 { write!(f, " and {} more", self.more) } else { Ok(()) }
+    }
 }
 
 /// What is under way.
@@ -105,7 +132,7 @@ impl Redaction<'_> {
             needles: text.map(spellings),
             only_look,
             resumes: known.is_some(),
-            is_fixed: AtomicBool::new(false),
+            fixed: Mutex::default(),
             stopped: AtomicBool::new(false),
             mark: Mutex::new(known.unwrap_or(Mark { v: 1, run, ..Mark::default() })),
         };
@@ -113,8 +140,9 @@ impl Redaction<'_> {
         // Whoever had it open has a log that is closed.
         (self.evict)();
         let mark = std::mem::take(step.mark.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let fixed = std::mem::take(step.fixed.get_mut().unwrap_or_else(PoisonError::into_inner));
         match done {
-            _ if *step.is_fixed.get_mut() => Err(RedactError::Fixed),
+            _ if !fixed.first.is_empty() => Err(RedactError::Fixed(fixed)),
             _ if *step.stopped.get_mut() && mark.events == 0 => Err(RedactError::NotFound),
             _ if *step.stopped.get_mut() => Ok(mark),
             done => done.map(|()| mark).map_err(RedactError::from),
@@ -148,7 +176,7 @@ impl Redaction<'_> {
             let page = ReadQuery { after, limit: PAGE, exclude: None };
             let read = log.read(&page, &mut |event| {
                 after = event.seq;
-                is_left |= without(&event.payload, &needles) != Held::Nothing;
+                is_left |= held(&event, &needles) != Held::Nothing;
                 if is_left { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })?;
             if is_left {
@@ -243,33 +271,31 @@ struct Step<'a> {
     only_look: bool,
     /// An earlier run left its mark.
     resumes: bool,
-    is_fixed: AtomicBool,
+    /// What keeps the whole from being done.
+    fixed: Mutex<Places>,
     /// Ended before anything was changed.
     stopped: AtomicBool,
     mark: Mutex<Mark>,
 }
 
 impl Rewrite for Step<'_> {
-    fn change(&self, payload: &Payload) -> Option<Payload> {
-        match without(payload, self.needles.as_ref()?) {
+    fn change(&self, event: &LogEvent) -> Option<Payload> {
+        match held(event, self.needles.as_ref()?) {
             Held::Nothing => None,
             Held::Left(left) => Some(left),
-            Held::Fixed => {
-                self.is_fixed.store(true, Ordering::Relaxed);
+            Held::Fixed(part) => {
+                self.fixed.lock().unwrap_or_else(PoisonError::into_inner).add(event.seq, part);
                 None
             }
         }
     }
 
     fn begin(&self, found: &[Rewritten]) -> io::Result<()> {
-        let in_id = |needle: &String| found.iter().any(|f| f.entity_id.contains(needle.as_str()));
-        if self.needles.iter().flatten().any(in_id) {
-            self.is_fixed.store(true, Ordering::Relaxed);
-        }
+        let is_fixed = !self.fixed.lock().unwrap_or_else(PoisonError::into_inner).first.is_empty();
         let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
         mark.events = found.len();
         let has_work = self.resumes || !found.is_empty();
-        if self.is_fixed.load(Ordering::Relaxed) || self.only_look || !has_work {
+        if is_fixed || self.only_look || !has_work {
             self.stopped.store(true, Ordering::Relaxed);
             return Err(io::Error::other("nothing is changed"));
         }
@@ -280,99 +306,6 @@ impl Rewrite for Step<'_> {
     fn end(&self) -> io::Result<()> {
         (self.redaction.evict)();
         self.redaction.remove_derived()
-    }
-}
-
-/// What a payload holds of the text.
-#[derive(Debug, PartialEq)]
-enum Held {
-    Nothing,
-    /// It can go; this is left.
-    Left(Payload),
-    /// Something holds it that others rest on.
-    Fixed,
-}
-
-/// The payload without the text, in whatever way JSON spells it.
-fn without(payload: &Payload, needles: &[String]) -> Held {
-    // Without an escape, what a parser would read stands there as it is.
-    if !payload.as_str().contains('\\') && !holds_any(payload.as_str(), needles) {
-        return Held::Nothing;
-    }
-    // Nested too deep to be parsed: nothing of ours reads it either.
-    let Ok(mut value) = payload.value() else { return Held::Nothing };
-    let mut work = Work { needles, changed: false, fixed: false };
-    work.envelope(&mut value);
-    match work {
-        Work { fixed: true, .. } => Held::Fixed,
-        Work { changed: true, .. } => Held::Left(Payload::from_value(&value)),
-        _ => Held::Nothing,
-    }
-}
-
-/// Columns that hold no free text: what they name, count or compare would mean something else.
-fn is_fixed(column: &str) -> bool {
-    const WORDS: [&str; 9] =
-        ["id", "status", "type", "priority", "relation_type", "role", "decision", "timestamp", "view_mode"];
-    const ENDINGS: [&str; 6] = ["_id", "_at", "_session", "_sha", "_until", "_date"];
-    WORDS.contains(&column) || ENDINGS.iter().any(|ending| column.ends_with(ending))
-}
-
-struct Work<'a> {
-    needles: &'a [String],
-    changed: bool,
-    fixed: bool,
-}
-
-impl Work<'_> {
-    /// `{"new_data":{column: value},"previous_data":{…},"meta":{…}}`
-    fn envelope(&mut self, value: &mut Value) {
-        let Value::Object(top) = value else { return self.free(value) };
-        for (half, value) in top {
-            self.fixed |= holds_any(half, self.needles);
-            let Value::Object(columns) = value else {
-                self.free(value);
-                continue;
-            };
-            for (column, value) in columns {
-                self.fixed |= holds_any(column, self.needles);
-                let before = std::mem::replace(&mut self.changed, false);
-                self.free(value);
-                self.fixed |= self.changed && (half == "meta" || is_fixed(column));
-                self.changed |= before;
-            }
-        }
-    }
-
-    /// Whatever a person or program wrote.
-    fn free(&mut self, value: &mut Value) {
-        match value {
-            Value::String(s) => {
-                if holds_any(s, self.needles) {
-                    *s = replaced(s, self.needles);
-                    self.changed = true;
-                } else if s.contains('\\')
-                    && let Ok(mut inner @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(s)
-                {
-                    // JSON in a text column, spelt in one of the ways that JSON allows.
-                    let before = std::mem::replace(&mut self.changed, false);
-                    self.free(&mut inner);
-                    if self.changed {
-                        *s = inner.to_string();
-                    }
-                    self.changed |= before;
-                }
-            }
-            Value::Array(all) => all.iter_mut().for_each(|v| self.free(v)),
-            Value::Object(all) => {
-                for (key, mut value) in std::mem::take(all) {
-                    self.free(&mut value);
-                    self.changed |= holds_any(&key, self.needles);
-                    all.insert(replaced(&key, self.needles), value);
-                }
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
     }
 }
 
@@ -387,14 +320,6 @@ fn spellings(text: &str) -> Vec<String> {
     all.sort_by_key(|s| std::cmp::Reverse(s.len()));
     all.dedup();
     all
-}
-
-fn holds_any(s: &str, needles: &[String]) -> bool {
-    needles.iter().any(|needle| s.contains(needle.as_str()))
-}
-
-fn replaced(s: &str, needles: &[String]) -> String {
-    needles.iter().fold(s.to_string(), |s, needle| s.replace(needle.as_str(), REDACTED))
 }
 
 fn read_mark(folder: &Path) -> Result<Option<Mark>, RedactError> {
@@ -445,48 +370,4 @@ fn sync(folder: &Path) -> io::Result<()> {
 
 fn files(path: &Path, source: io::Error) -> RedactError {
     RedactError::Files { path: path.into(), source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn clean(json: &str, text: &str) -> Held {
-        without(&Payload::parse(json).expect("json"), &spellings(text))
-    }
-
-    #[test]
-    fn the_text_goes_however_json_spells_it_and_nothing_else_changes() {
-        let text = "s3\"cr<é>t/\\";
-        let inner = json!({"env": format!("KEY={text}")}).to_string();
-        let as_go_spells_it =
-            inner.replace('<', "\\u003c").replace('>', "\\u003e").replace('é', "\\u00e9").replace('/', "\\/");
-        for spelled in [
-            json!({"new_data": {"title": format!("a {text} b"), "n": 1.5}}).to_string(),
-            r#"{"new_data":{"title":"\u00733\u0022cr\u003c\u00e9\u003et\/\u005c"}}"#.to_string(),
-            json!({"new_data": {"done": inner}}).to_string(),
-            json!({"new_data": {"done": as_go_spells_it}}).to_string(),
-            json!({"new_data": {"done": {text: [text]}}}).to_string(),
-        ] {
-            let Held::Left(left) = clean(&spelled, text) else { panic!("{spelled}") };
-            assert!(left.as_str().contains(REDACTED), "{}", left.as_str());
-            assert_eq!(clean(left.as_str(), text), Held::Nothing, "{}", left.as_str());
-        }
-        assert_eq!(clean(r#"{"new_data":{"title":"s3\u0022cr, but not it"}}"#, text), Held::Nothing);
-        let lines = json!({"new_data": {"text": "-----\r\nKEY\r\n-----"}}).to_string();
-        assert!(matches!(clean(&lines, "-----\nKEY\n-----"), Held::Left(_)), "either kind of line break");
-    }
-
-    #[test]
-    fn what_others_rest_on_is_never_changed() {
-        let row = json!({"schema_version": 1, "meta": {"actor": "user:u_1"}, "new_data": {"id": "td-000001",
-            "status": "closed", "title": "closed on 2026-11-30", "closed_at": "2026-11-30T10:00:00Z", "parent_id": "td-000009"}});
-        for text in
-            ["new_data", "schema_version", "closed", "2026-11-30", "td-000009", "user:u_1", "parent_id"]
-        {
-            assert_eq!(clean(&row.to_string(), text), Held::Fixed, "{text}");
-        }
-        assert!(matches!(clean(&row.to_string(), "closed on"), Held::Left(_)));
-    }
 }
