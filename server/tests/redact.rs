@@ -255,6 +255,30 @@ fn two_at_once_take_turns_and_a_deleted_project_is_cleaned_too() {
     assert_eq!(leaks(&w.folder()), [""; 0]);
 }
 
+/// Another program's reader keeps the old file; a redaction that stopped there left view and snapshots with the secret.
+#[test]
+fn a_strangers_reader_keeps_only_the_file_and_the_same_command_ends_it() {
+    let w = world();
+    // The view has it too, once somebody has asked for what stands in it.
+    assert_eq!(w.get("sync/conflicts").0, 200);
+    let has_view = |leaks: &[String]| leaks.iter().any(|path| path.contains("project.db"));
+    assert!(has_view(&leaks(&w.server.data())), "the test looks where the secret is");
+    let stranger = rusqlite::Connection::open(w.folder().join("events.db")).expect("the file");
+    stranger.execute_batch("BEGIN; SELECT * FROM events").expect("a reader");
+    let (done, said) = w.redact(SECRET);
+    let again = format!("td-sync admin redact --project {} < FILE-WITH-THE-SECRET", w.project);
+    assert!(!done && said.contains("file_kept") && said.contains(&again), "{said}");
+    let (status, snapshot) = w.get("sync/snapshot");
+    assert_eq!(status, 200);
+    assert!(!snapshot.windows(7).any(|x| x == b"hunter2"), "made from what the log has lost");
+    let kept = leaks(&w.server.data());
+    assert!(kept.iter().all(|path| path.contains("events.db")), "{kept:?}");
+    drop(stranger);
+    let (done, said) = w.redact(SECRET);
+    assert!(done && said.contains("\"updates\":1"), "{said}");
+    assert_eq!(leaks(&w.server.data()), [""; 0]);
+}
+
 #[test]
 fn what_a_crash_cut_off_is_finished_at_the_next_start() {
     let mut w = world();

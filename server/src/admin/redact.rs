@@ -13,16 +13,17 @@ use td_engine::payload::REDACTED;
 /// One at a time: a second one would take the first one's mark away.
 static TURN: Mutex<()> = Mutex::new(());
 
-impl From<RedactError> for AdminError {
-    fn from(e: RedactError) -> Self {
-        let (code, remedy) = match &e {
-            RedactError::NotFound => ("text_not_found", "td-sync admin projects list"),
-            RedactError::Fixed(_) => ("text_not_free", "td-sync admin redact --help"),
-            RedactError::Left(_) => ("text_left", "td-sync admin redact --help"),
-            _ => ("redact_failed", "td-sync doctor"),
-        };
-        Self::new(code, e.to_string()).remedy(remedy)
-    }
+fn refusal(e: &RedactError, project: &str) -> AdminError {
+    let again = format!("td-sync admin redact --project {project} < FILE-WITH-THE-SECRET");
+    let (code, remedy) = match e {
+        RedactError::NotFound => ("text_not_found", "td-sync admin projects list"),
+        RedactError::Fixed(_) => ("text_not_free", "td-sync admin redact --help"),
+        RedactError::InUse => ("log_in_use", &*again),
+        RedactError::Kept(_) => ("file_kept", &*again),
+        RedactError::Left(_) => ("text_left", &*again),
+        _ => ("redact_failed", "td-sync doctor"),
+    };
+    AdminError::new(code, e.to_string()).remedy(remedy)
 }
 
 impl Office {
@@ -44,17 +45,18 @@ impl Office {
                 app.projects.evict(&id);
             }
         };
+        let refused = |e: RedactError| refusal(&e, &project.id);
         let folder = self.config().projects.join(id.as_str());
         let redaction = Redaction { logs: &*logs, project: &id, folder, evict: &evict };
-        let mark = Arc::new(redaction.rewrite(Some(text), dry_run)?);
+        let mark = Arc::new(redaction.rewrite(Some(text), dry_run).map_err(refused)?);
         if dry_run {
             let said = format!("{} events of {} hold it; nothing was changed\n", mark.events, project.name);
             return Ok(Reply { text: said, json: json!({"project": project.id, "events": mark.events}) });
         }
         let seen = Arc::clone(&mark);
         let events = quarantine::look(self, &project, move |db| updates(db, &seen, now))?;
-        let log = logs.open(&id).map_err(RedactError::from)?;
-        let told = redaction.tell(&*log, &mark, events)?;
+        let log = logs.open(&id).map_err(|e| refused(e.into()))?;
+        let told = redaction.tell(&*log, &mark, events).map_err(refused)?;
         self.control().audit(Audit {
             kind: "redacted",
             actor: "admin".into(),
@@ -62,7 +64,7 @@ impl Office {
             detail: json!({"events": mark.events, "updates": told}).to_string(),
         });
         self.control().flush()?;
-        redaction.prove(&*log, text)?;
+        redaction.prove(&*log, text).map_err(refused)?;
         let mut said = format!(
             "replaced with {REDACTED}: in {} events of {} ({})\n\
              told the devices:      of {told} rows\n\

@@ -105,7 +105,7 @@ impl From<LogError> for ApiError {
                 Self::new(StatusCode::FORBIDDEN, "budget_exhausted", message)
             }
             LogError::Refused(_) => Self::internal("failed to insert events", cause),
-            LogError::Exists | LogError::Damaged { .. } | LogError::Storage(_) => {
+            LogError::Exists | LogError::InUse | LogError::Damaged { .. } | LogError::Storage(_) => {
                 Self::internal("database error", cause)
             }
         }

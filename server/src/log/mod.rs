@@ -100,7 +100,7 @@ pub struct HistoryQuery {
     pub limit: usize,
 }
 
-/// Why a log did not do what was asked. None of these leaves a partial effect.
+/// Why a log did not do what was asked. None of these leaves a partial effect but [`InUse`](LogError::InUse).
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LogError {
     /// The queue is full, or too many logs are in use; try again after the given time.
@@ -124,6 +124,10 @@ pub enum LogError {
     /// The storage refuses this push (a value too large, a constraint); the other pushes of its group stand.
     #[error("the log refused the push: {0}")]
     Refused(String),
+    /// Somebody reads the log. A rewrite that meets its own readers changes nothing; one that meets a stranger's behind
+    /// its commit has done everything but empty the files, and doing it again does that.
+    #[error("somebody reads the log")]
+    InUse,
     /// A row cannot be read as an event: the file was damaged, or written by something else.
     #[error("event {seq} in the log is damaged: {what}")]
     Damaged {
@@ -232,8 +236,9 @@ pub trait Logs: Send + Sync {
     fn delete(&self, project: &ProjectId) -> Result<(), LogError>;
 
     /// Replaces payloads where they stand, as [`Rewrite`] says. Sequences, keys and times stay. The log is closed
-    /// meanwhile: whoever holds it gets [`LogError::Closed`], whoever opens it waits. When it returns, no file of the
-    /// log has what was replaced; what a crash leaves is either log, and doing it again finishes it.
+    /// meanwhile: whoever holds it gets [`LogError::Closed`], whoever opens it waits. Waits itself for pages under way,
+    /// and is [`LogError::InUse`] if they do not end. When it returns, no file of the log has what was replaced; what a
+    /// crash leaves is either log, and doing it again finishes it.
     fn rewrite(&self, project: &ProjectId, by: &dyn Rewrite) -> Result<(), LogError>;
 
     /// Closes the logs that nobody holds and nobody asked for during `idle`. Returns how many.

@@ -19,6 +19,9 @@ use tokio::sync::watch;
 /// No project id begins with a dot, so these can never be opened as projects.
 const NEW: &str = ".new-";
 const GONE: &str = ".gone-";
+/// How long a rewrite waits for readers under way: a page whose client is slow ends within 50 seconds (20 of waiting,
+/// and 30 for the chunk that it then waits for).
+const PAGES_END: Duration = Duration::from_secs(75);
 
 /// How to keep the logs.
 #[derive(Clone)]
@@ -192,7 +195,12 @@ impl Logs for Projects {
         let slot = self.slot(project);
         // Locked to the end, so that nobody opens the file meanwhile.
         let mut slot = lock(&slot);
+        let log = slot.log.clone();
         slot.end(LogError::Closed);
+        // Each reads the file as it was and keeps it so; found out behind the commit, it was too late.
+        if log.is_some_and(|log| !log.wait_for_readers(PAGES_END)) {
+            return Err(LogError::InUse);
+        }
         SqliteLog::rewrite(&self.dir(project).join("events.db"), &self.options.log, by)
     }
 

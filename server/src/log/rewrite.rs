@@ -12,7 +12,7 @@ pub trait Rewrite {
     fn change(&self, event: &LogEvent) -> Option<Payload>;
     /// Before anything is replaced. An error leaves everything as it is.
     fn begin(&self, found: &[Rewritten]) -> io::Result<()>;
-    /// After everything was.
+    /// After everything was, also if the log's files could not be emptied of it.
     fn end(&self) -> io::Result<()>;
 }
 

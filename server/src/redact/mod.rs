@@ -68,6 +68,14 @@ pub enum RedactError {
         "the text is in an id, a name, a number, a state or a time, which stay ({0}); nothing was changed: give a longer part of the secret"
     )]
     Fixed(Places),
+    /// Pages under way did not end.
+    #[error("somebody has been reading the log all the while; nothing was changed: give the command again")]
+    InUse,
+    /// A stranger's reader keeps the old state of the file.
+    #[error(
+        "the text is out of the log, the view and the snapshots, but another program reads {0} and keeps the old file as it was: end that program and give the command again"
+    )]
+    Kept(PathBuf),
     /// A file has it still: somebody brought it back meanwhile, or it is part of what is no event.
     #[error(
         "the text is still in {0}; give the command again, and if it stays there, it is part of a time or of a name that is kept"
@@ -134,6 +142,7 @@ impl Redaction<'_> {
             resumes: known.is_some(),
             fixed: Mutex::default(),
             stopped: AtomicBool::new(false),
+            begun: AtomicBool::new(false),
             mark: Mutex::new(known.unwrap_or(Mark { v: 1, run, ..Mark::default() })),
         };
         let done = self.logs.rewrite(self.project, &step);
@@ -145,6 +154,10 @@ impl Redaction<'_> {
             _ if !fixed.first.is_empty() => Err(RedactError::Fixed(fixed)),
             _ if *step.stopped.get_mut() && mark.events == 0 => Err(RedactError::NotFound),
             _ if *step.stopped.get_mut() => Ok(mark),
+            Err(LogError::InUse) if *step.begun.get_mut() => {
+                Err(RedactError::Kept(self.folder.join("events.db")))
+            }
+            Err(LogError::InUse) => Err(RedactError::InUse),
             done => done.map(|()| mark).map_err(RedactError::from),
         }
     }
@@ -275,6 +288,8 @@ struct Step<'a> {
     fixed: Mutex<Places>,
     /// Ended before anything was changed.
     stopped: AtomicBool,
+    /// Written down, and then done.
+    begun: AtomicBool,
     mark: Mutex<Mark>,
 }
 
@@ -300,6 +315,7 @@ impl Rewrite for Step<'_> {
             return Err(io::Error::other("nothing is changed"));
         }
         mark.entities.extend(found.iter().map(|f| (f.entity_type.clone(), f.entity_id.clone())));
+        self.begun.store(true, Ordering::Relaxed);
         write_mark(&self.redaction.folder, &mark)
     }
 

@@ -224,6 +224,11 @@ impl SqliteLog {
         }
         self.readers.close(why);
     }
+
+    /// Waits until the readers of a closed log are gone; `false` if some are there after `limit`.
+    pub fn wait_for_readers(&self, limit: Duration) -> bool {
+        self.readers.wait_until_gone(limit)
+    }
 }
 
 impl SqliteLog {

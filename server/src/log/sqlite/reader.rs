@@ -11,6 +11,7 @@ use rusqlite::{Connection, Params, Row};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 use td_engine::event::LogEvent;
 use td_engine::id::{ActionId, DeviceId, Seq, SessionId};
 use td_engine::payload::Payload;
@@ -113,6 +114,12 @@ impl Readers {
         pool.over = Some(why);
         pool.idle.clear();
         self.returned.notify_all();
+    }
+
+    /// Whether nobody reads any more, at the latest after `limit`. Only once it is closed do no new ones come.
+    pub(super) fn wait_until_gone(&self, limit: Duration) -> bool {
+        let waited = self.returned.wait_timeout_while(lock(&self.pool), limit, |pool| pool.out > 0);
+        waited.unwrap_or_else(PoisonError::into_inner).0.out == 0
     }
 
     fn borrow(&self) -> Result<Loan<'_>, LogError> {

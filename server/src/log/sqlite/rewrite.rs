@@ -12,7 +12,8 @@ const ALL: &str = "SELECT server_seq, device_id, session_id, client_action_id, a
     client_timestamp FROM events ORDER BY server_seq";
 
 impl SqliteLog {
-    /// See [`Logs::rewrite`](crate::log::Logs::rewrite). Needs room for the log once more.
+    /// See [`Logs::rewrite`](crate::log::Logs::rewrite). Needs room for the log once more. Readers of ours have to be
+    /// gone; a stranger's makes it [`LogError::InUse`], when everything but emptying the files is done.
     pub fn rewrite(path: &Path, options: &Options, by: &dyn Rewrite) -> Result<(), LogError> {
         let io = |e: std::io::Error| LogError::Storage(e.to_string());
         let (conn, _) = file::open_writer(path, options)?;
@@ -31,9 +32,11 @@ impl SqliteLog {
             Ok(())
         })?;
         change.commit().map_err(file::storage)?;
-        conn.execute_batch("VACUUM").map_err(file::storage)?;
-        empty_wal(&conn, options)?;
-        by.end().map_err(io)
+        let emptied = conn.execute_batch("VACUUM").map_err(file::storage);
+        let emptied = emptied.and_then(|()| empty_wal(&conn, options));
+        // Also where the file keeps it: the log has lost it, and what was made from the log must not outlast that.
+        by.end().map_err(io)?;
+        emptied
     }
 }
 
@@ -61,7 +64,7 @@ fn empty_wal(conn: &Connection, options: &Options) -> Result<(), LogError> {
     let is_busy: bool =
         conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(file::storage)?;
     if is_busy {
-        return Err(LogError::Storage("somebody reads the log, so its WAL could not be emptied".into()));
+        return Err(LogError::InUse);
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What is particular to the file: its forms, the reference's files, checkpoints, the queue. The laws are in `td-laws`.
 
 use super::*;
-use crate::log::{Outcome, Projects, ProjectsOptions};
+use crate::log::{Logs, Outcome, Projects, ProjectsOptions, Rewrite, Rewritten};
 use rusqlite::Connection;
 use td_engine::event::NewEvent;
 use td_engine::id::{ActionId, DeviceId, ProjectId, Seq, SessionId};
@@ -325,10 +325,98 @@ fn slow_readers_keep_nobody_from_reading() {
     });
 }
 
+/// Replaces what every event says.
+#[derive(Default)]
+struct Emptied {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Rewrite for Emptied {
+    fn change(&self, _: &LogEvent) -> Option<Payload> {
+        Some(Payload::stored("{}"))
+    }
+    fn begin(&self, _: &[Rewritten]) -> std::io::Result<()> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+    fn end(&self) -> std::io::Result<()> {
+        self.ended.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// A page as slow as its client left the log rewritten, its WAL full and all that was made from it in place.
+#[test]
+fn a_rewrite_waits_for_a_slow_page_before_it_changes_anything() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let projects = projects(&dir);
+    let log = projects.create(&project(1)).expect("a log");
+    log.append(push(1)).blocking_recv().expect("an answer").expect("stored");
+    let (started, starts) = std::sync::mpsc::channel();
+    let (finish, wait) = std::sync::mpsc::channel::<()>();
+    let by = Emptied::default();
+    std::thread::scope(|s| {
+        s.spawn(move || {
+            let query = ReadQuery { after: Seq(0), limit: 1, exclude: None };
+            log.read(&query, &mut |_| {
+                started.send(()).expect("the test is there");
+                let _ = wait.recv();
+                ControlFlow::Continue(())
+            })
+        });
+        starts.recv().expect("the reader begins");
+        let rewrite = s.spawn(|| projects.rewrite(&project(1), &by));
+        let is_early = until_within(50, || by.begun.load(Ordering::SeqCst) > 0 || rewrite.is_finished());
+        drop(finish);
+        assert!(!is_early, "it began beside the reader");
+        rewrite.join().expect("no panic").expect("rewritten");
+    });
+    assert_eq!((by.begun.into_inner(), by.ended.into_inner()), (1, 1));
+    let wal = projects.dir(&project(1)).join("events.db-wal");
+    assert_eq!(wal.metadata().expect("a WAL").len(), 0);
+}
+
+#[test]
+fn waiting_for_readers_has_an_end() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (_, log) = new_log(&dir, options());
+    append(&log, push(1)).expect("stored");
+    let query = ReadQuery { after: Seq(0), limit: 1, exclude: None };
+    log.read(&query, &mut |_| {
+        log.close(LogError::Closed);
+        assert!(!log.wait_for_readers(Duration::from_millis(10)));
+        ControlFlow::Continue(())
+    })
+    .expect("readable");
+    assert!(log.wait_for_readers(Duration::ZERO));
+}
+
+/// Another program's reader cannot be waited for: the file keeps what it was, but nothing that is made from it does.
+#[test]
+fn a_file_that_a_stranger_reads_is_not_emptied_and_the_rest_is_done_and_said() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (path, log) = new_log(&dir, options());
+    append(&log, push(1)).expect("stored");
+    drop(log);
+    let stranger = Connection::open(&path).expect("a file");
+    stranger.execute_batch("BEGIN; SELECT * FROM events").expect("a reader");
+    let by = Emptied::default();
+    assert!(matches!(SqliteLog::rewrite(&path, &options(), &by), Err(LogError::InUse)));
+    assert_eq!(by.ended.load(Ordering::SeqCst), 1);
+    drop(stranger);
+    SqliteLog::rewrite(&path, &options(), &by).expect("again");
+    assert_eq!(dir.path().join("events.db-wal").metadata().expect("a WAL").len(), 0);
+}
+
 /// Waits for what the writer does on its own.
-#[allow(clippy::disallowed_methods, reason = "polls a condition with a limit")]
 fn until(condition: impl Fn() -> bool) -> bool {
-    (0..500).any(|_| {
+    until_within(500, condition)
+}
+
+#[allow(clippy::disallowed_methods, reason = "polls a condition with a limit")]
+fn until_within(turns: u32, condition: impl Fn() -> bool) -> bool {
+    (0..turns).any(|_| {
         std::thread::sleep(Duration::from_millis(10));
         condition()
     })
