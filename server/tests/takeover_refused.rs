@@ -62,6 +62,7 @@ fn what_is_no_deployment_of_the_reference_is_refused_by_name_and_left_alone() {
         ("foreign_schema", &|go| sql(&log(go), "CREATE VIEW v AS SELECT 1")),
         ("damaged", &|go| sql(&log(go), "UPDATE events SET payload = CAST('{broken' AS BLOB)")),
         ("damaged", &|go| sql(&log(go), "UPDATE events SET client_timestamp = 'yesterday'")),
+        ("damaged", &|go| sql(&log(go), "UPDATE events SET server_timestamp = 5")),
         ("damaged", &|go| sql(&log(go), "UPDATE events SET server_seq = -1")),
         ("damaged", &|go| sql(&log(go), "UPDATE events SET device_id = ''")),
         ("damaged", &|go| sql(&log(go), &format!("UPDATE sqlite_sequence SET seq = {}", i64::MAX))),

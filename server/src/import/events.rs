@@ -7,6 +7,7 @@
 use super::lines::{COLUMNS, EventLines};
 use super::look::{Unreadable, damage};
 use crate::log::{EVENTS_SCHEMA, LogError, stored_event};
+use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -83,6 +84,11 @@ fn is_served(row: &rusqlite::Row<'_>) -> Result<(), Unreadable> {
         }
         other => Unreadable::new("damaged", format!("cannot be read: {other}")),
     })?;
+    // The newest one's says since when a log has been as it is, to whoever opens it.
+    if !matches!(row.get_ref("server_timestamp")?.data_type(), Type::Text | Type::Null) {
+        let why = format!("has an event {} whose server_timestamp is no text", event.seq);
+        return Err(Unreadable::new("damaged", why));
+    }
     if serde_json::from_str::<&RawValue>(event.payload.as_str()).is_err() {
         let why = format!("has an event {} whose payload is no JSON", event.seq);
         return Err(Unreadable::new("damaged", why));
