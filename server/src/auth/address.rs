@@ -14,13 +14,16 @@ pub fn address(text: &str) -> Option<String> {
         Some((_, rest)) => rest.strip_suffix('>')?.trim(),
         None => text,
     };
+    // First, for it may become longer: what is given back has to be an address too.
+    let bare = bare.to_lowercase();
     let (local, host) = bare.rsplit_once('@')?;
     let sane = |c: char| {
         !c.is_whitespace() && !c.is_control() && !matches!(c, '<' | '>' | ',' | ';' | '"' | '@' | '\\')
     };
     let fits = !local.is_empty() && !host.is_empty() && bare.len() <= LONGEST;
     let host_fits = !host.starts_with('.') && !host.ends_with('.') && !host.contains("..");
-    (fits && host_fits && local.chars().chain(host.chars()).all(sane)).then(|| bare.to_lowercase())
+    let is_address = fits && host_fits && local.chars().chain(host.chars()).all(sane);
+    is_address.then_some(bare)
 }
 
 #[cfg(test)]
@@ -56,6 +59,8 @@ mod tests {
             "a@.x",
             &long,
             &format!("{}<ana@example.org>", "name ".repeat(LONGEST)),
+            // Two bytes that are three in lower case.
+            &format!("{}@x.org", "\u{130}".repeat(100)),
         ];
         for text in bad {
             assert_eq!(address(text), None, "{text:?}");
