@@ -71,7 +71,8 @@ pub async fn press(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) ->
 async fn approve(app: &App, from: &Stranger, proof: (String, String)) -> Result<Response, ApiError> {
     let ((selector, hash), metadata) = (proof, from.metadata());
     let _writing = app.gate.write().await?;
-    let done = app.control.add(move |s, now| s.approve_login(&selector, &hash, &metadata, now)).await;
+    // Proving an address may end keys that somebody uses.
+    let done = app.control.change(move |s, now| s.approve_login(&selector, &hash, &metadata, now)).await;
     Ok(match done {
         Ok(done) => told(done),
         Err(e) => {

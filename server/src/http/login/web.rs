@@ -94,7 +94,8 @@ pub async fn exchange(
     let _writing = app.gate.write().await?;
     let done = app
         .control
-        .add(move |s, now| s.finish_web_login(&selector, &token_hash, &state_hash, &new, &metadata, now))
+        // Proving an address may end keys that somebody uses.
+        .change(move |s, now| s.finish_web_login(&selector, &token_hash, &state_hash, &new, &metadata, now))
         .await;
     let refused = |code, message| Err(ApiError::new(StatusCode::UNAUTHORIZED, code, message));
     match done.map_err(ApiError::control("failed to consume token"))? {
