@@ -123,11 +123,13 @@ pub(super) fn enrolments(c: &Connection) -> Result<Vec<Enrolment>, ControlError>
 
 /// Of an enrolment `e` with its row `l` of `tdsync_invitation_links`, if any: a link that was handed over for an invitation is
 /// as good as that is.
-pub(super) const LINK_STANDS: &str = "(l.invitation_id IS NULL OR EXISTS (
-    SELECT 1 FROM invitations i JOIN projects p ON p.id = i.project_id
-    WHERE i.id = l.invitation_id AND i.status = 'pending' AND p.deleted_at IS NULL
-    AND EXISTS (SELECT 1 FROM memberships m WHERE m.project_id = i.project_id AND m.user_id = i.invited_by
-        AND m.role = 'owner')))";
+pub(super) fn link_stands() -> String {
+    let stands = invitations::STANDS;
+    format!(
+        "(l.invitation_id IS NULL OR EXISTS (SELECT 1 FROM invitations i JOIN projects p ON p.id = i.project_id
+         WHERE i.id = l.invitation_id AND i.status = 'pending' AND {stands}))"
+    )
+}
 
 struct Link {
     id: String,
@@ -176,9 +178,10 @@ pub(super) fn redeem(
 
 fn link(c: &Connection, secret_hash: &str) -> Result<Option<Link>, ControlError> {
     let mut q = c.prepare_cached(&format!(
-        "SELECT e.id, e.user_id, e.project_id, e.role, e.expires_at, e.used_at, l.invitation_id, {LINK_STANDS} AS stands
+        "SELECT e.id, e.user_id, e.project_id, e.role, e.expires_at, e.used_at, l.invitation_id, {} AS stands
          FROM tdsync_enrolments e LEFT JOIN tdsync_invitation_links l ON l.enrolment_id = e.id
-         WHERE e.secret_hash = ?1"
+         WHERE e.secret_hash = ?1",
+        link_stands()
     ))?;
     let found = q.query_row([secret_hash], |row| {
         let project: Option<String> = row.get("project_id")?;

@@ -155,7 +155,7 @@ fn approver(c: &Connection, link_hash: &str, now: ClientTime) -> Result<Option<S
     let user = &format!(
         "SELECT e.user_id FROM tdsync_enrolments e LEFT JOIN tdsync_invitation_links l ON l.enrolment_id = e.id
          WHERE e.secret_hash = ?1 AND e.used_at IS NULL AND e.expires_at > ?2 AND {}",
-        keys::LINK_STANDS
+        keys::link_stands()
     );
     Ok(c.query_row(user, params![link_hash, stamp(now)], |row| row.get(0)).optional()?)
 }
