@@ -247,20 +247,24 @@ fn a_stop_waits_for_nobody_who_has_asked_nothing() {
     assert!(!server.log().contains("some requests were still open"), "{}", server.log());
 }
 
+/// Notes `n0`, `n1`, …, each with this body.
+fn push_notes(server: &Server, key: &str, project: &str, notes: usize, body: &str) {
+    for n in 0..notes {
+        let event = json!({"client_action_id": n, "action_type": "create", "entity_type": "notes",
+            "entity_id": format!("n{n}"), "payload": {"new_data": {"id": format!("n{n}"), "body": body}},
+            "client_timestamp": "2026-11-21T10:00:00Z"});
+        let push = json!({"device_id": "dev", "session_id": "ses", "events": [event]});
+        let ask = Ask::post(&format!("/v1/projects/{project}/sync/push")).key(key).json(&push);
+        assert_eq!(server.ask(&ask).status, 200);
+    }
+}
+
 #[test]
 fn a_stop_waits_for_a_client_that_is_slow_to_take_its_answer() {
     let mut server = Server::start();
     let (key, _) = server.key("ana");
     let project = server.project(&key, "P");
-    let filler = "x".repeat(900 * 1024);
-    for n in 0..16 {
-        let event = json!({"client_action_id": n, "action_type": "create", "entity_type": "notes",
-            "entity_id": format!("n{n}"), "payload": {"new_data": {"id": format!("n{n}"), "body": filler}},
-            "client_timestamp": "2026-11-21T10:00:00Z"});
-        let body = json!({"device_id": "dev", "session_id": "ses", "events": [event]});
-        let ask = Ask::post(&format!("/v1/projects/{project}/sync/push")).key(&key).json(&body);
-        assert_eq!(server.ask(&ask).status, 200);
-    }
+    push_notes(&server, &key, &project, 16, &"x".repeat(900 * 1024));
     // More than the system keeps for a connection.
     let mut slow = Connection::open(server.address);
     slow.write(&Ask::get(&format!("/v1/projects/{project}/sync/pull")).key(&key).bytes());
@@ -327,14 +331,7 @@ fn large_pages_are_streamed_and_end_early_with_more_to_come() {
     let (key, _) = server.key("ana");
     let project = server.project(&key, "P");
     let filler = "é".repeat(400 * 1024);
-    for n in 0..12 {
-        let event = json!({"client_action_id": n, "action_type": "create", "entity_type": "notes",
-            "entity_id": format!("n{n}"), "payload": {"new_data": {"id": format!("n{n}"), "body": filler}},
-            "client_timestamp": "2026-11-21T10:00:00Z"});
-        let body = json!({"device_id": "dev", "session_id": "ses", "events": [event]});
-        let ask = Ask::post(&format!("/v1/projects/{project}/sync/push")).key(&key).json(&body);
-        assert_eq!(server.ask(&ask).status, 200);
-    }
+    push_notes(&server, &key, &project, 12, &filler);
     let (mut after, mut pages, mut seen) = (0, 0, Vec::new());
     let mut kept = Connection::open(server.address);
     loop {
