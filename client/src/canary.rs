@@ -9,7 +9,6 @@ use crate::ambient::{Ambient, fresh_id};
 use crate::config::Logins;
 use crate::http::Server;
 use crate::identity::{self, IdentityError};
-use crate::resolve;
 use crate::store::{Device, Store};
 use crate::sync::{Gate, Sync, SyncError, link, transport_remedy};
 use crate::transport::{Transport, TransportError};
@@ -105,7 +104,7 @@ impl Canary {
 
     fn resolve(&self, flight: &mut Flight) -> Verdict {
         let (host, port) = self.server.url().host_port();
-        match resolve::addresses(&host, port, Duration::from_secs(10)) {
+        match td_resolve::addresses(&host, port, Duration::from_secs(10)) {
             Ok(found) => {
                 let text = found.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" ");
                 flight.addresses = found;

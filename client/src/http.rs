@@ -6,7 +6,6 @@
 //! Danger: a captive portal answers anything with `200` and HTML; an answer counts only if it is the JSON we expect.
 
 use crate::config::Secret;
-use crate::resolve::OurResolver;
 use crate::transport::{
     PullPage, PushRequest, PushResponse, RemoteDigest, RemoteStatus, Transport, TransportError,
 };
@@ -17,6 +16,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use td_engine::id::{Epoch, ProjectId, Seq};
+use td_resolve::OurResolver;
 use ureq::Agent;
 use ureq::http::{Response, Uri};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};

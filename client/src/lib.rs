@@ -16,7 +16,6 @@ pub mod lock;
 mod pending;
 pub mod place;
 pub mod project;
-pub mod resolve;
 pub mod session;
 pub mod store;
 pub mod sync;

@@ -26,7 +26,6 @@ pub mod metrics;
 pub mod openapi;
 pub mod packing;
 pub mod redact;
-pub mod resolve;
 pub mod secret;
 pub mod server;
 pub mod snapshot;

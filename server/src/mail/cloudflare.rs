@@ -5,9 +5,9 @@
 
 use super::{Carrier, Mail, MailError};
 use crate::config::CloudflareSettings;
-use crate::resolve::OurResolver;
 use serde_json::{Value, json};
 use std::time::Duration;
+use td_resolve::OurResolver;
 use ureq::Agent;
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::transport::DefaultConnector;

@@ -7,7 +7,6 @@
 
 use super::{Carrier, Mail, MailError};
 use crate::config::{Security, SmtpSettings};
-use crate::resolve;
 use crate::secret;
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
 use lettre::message::{Body, Mailbox, MultiPart, SinglePart};
@@ -68,7 +67,7 @@ impl Smtp {
 impl Carrier for Smtp {
     fn send(&self, mail: &Mail) -> Result<(), MailError> {
         let message = compose(mail, &self.settings.from)?;
-        let found = resolve::addresses(&self.settings.host, self.settings.port, LOOK_UP);
+        let found = td_resolve::addresses(&self.settings.host, self.settings.port, LOOK_UP);
         let found = found.map_err(|e| MailError::passing(e.to_string()))?;
         let mut unreached = Vec::new();
         for at in found.into_iter().take(MOST_ADDRESSES) {

@@ -7,12 +7,13 @@ use td_e2e::root;
 /// The arrows of docs/ARCHITECTURE.md: a crate and all of ours that it may name outside its tests.
 const ARROWS: &[(&str, &[&str])] = &[
     ("engine", &[]),
+    ("resolve", &[]),
     ("state", &[]),
     ("doctor", &[]),
     ("backup", &[]),
     ("templates", &[]),
-    ("server", &["td-engine", "td-backup", "td-doctor"]),
-    ("client", &["td-engine", "td-doctor"]),
+    ("server", &["td-engine", "td-backup", "td-doctor", "td-resolve"]),
+    ("client", &["td-engine", "td-doctor", "td-resolve"]),
     ("deploy", &["td-state", "td-templates", "td-doctor", "td-client"]),
     // The installer prints what `deploy` and the types-only crates below it say.
     ("installer", &["td-deploy", "td-state", "td-doctor"]),

@@ -3,7 +3,6 @@
 //!
 //! It also remembers what the ACME library drops: the status of the newest answer and its `Retry-After`.
 
-use crate::resolve::OurResolver;
 use axum::body::Bytes;
 use http_body_util::{BodyExt, Full};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
@@ -12,6 +11,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use td_resolve::OurResolver;
 use ureq::Agent;
 use ureq::http::{HeaderValue, Request, Response, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};

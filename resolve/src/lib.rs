@@ -1,9 +1,9 @@
 //! Names to addresses, without the C library.
 //!
-//! Duty: the only place of the server where a host name becomes an address. A statically linked program must not ask NSS
-//! (DESIGN 2), so literals and `localhost` are answered here and everything else by hickory, which reads
-//! `/etc/resolv.conf` itself.
-//! Danger: it blocks; call it from a blocking thread.
+//! Duty: the only place where a host name becomes an address. A statically linked program must not ask NSS (DESIGN 2),
+//! so literals and `localhost` are answered here and everything else by hickory, which reads `/etc/resolv.conf` itself.
+//! Invariant: never more than one look-up's worth of runtime: it is made for the question and dropped with the answer.
+//! Danger: it blocks. In a program with a runtime of its own, call it from a blocking thread.
 
 use hickory_resolver::Resolver as Hickory;
 use hickory_resolver::config::LookupIpStrategy;
@@ -15,7 +15,7 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-/// Longest wait where the caller has none of its own.
+/// Longest wait where the HTTP client has none of its own.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A name that has no address, or no way to ask for one.
@@ -28,7 +28,7 @@ pub struct Unresolved {
     pub why: String,
 }
 
-/// All addresses of `host`: a name, an address, or an IPv6 address in brackets.
+/// All addresses of `host` (a name, an address, or an IPv6 address in brackets), IPv6 and IPv4 as the name has them.
 pub fn addresses(host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAddr>, Unresolved> {
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     if let Ok(ip) = bare.parse::<IpAddr>() {
@@ -88,14 +88,15 @@ mod tests {
 
     #[test]
     fn literals_and_localhost_need_no_name_server() {
-        let of = |host| addresses(host, 443, Duration::ZERO).expect(host);
-        assert_eq!(of("127.0.0.1"), ["127.0.0.1:443".parse().expect("address")]);
-        assert_eq!(of("[::1]"), ["[::1]:443".parse().expect("address")]);
-        assert_eq!(of("LocalHost."), of("ca.localhost"));
+        let of = |host| addresses(host, 8470, Duration::ZERO).expect(host);
+        assert_eq!(of("127.0.0.1"), ["127.0.0.1:8470".parse().expect("address")]);
+        assert_eq!(of("[::1]"), ["[::1]:8470".parse().expect("address")]);
+        assert_eq!(of("LocalHost."), of("td.localhost"));
+        assert_eq!(of("localhost").len(), 2);
     }
 
     #[test]
-    fn a_look_up_from_a_blocking_thread_of_the_servers_runtime_says_which_name_failed() {
+    fn a_look_up_from_a_blocking_thread_of_another_runtime_says_which_name_failed() {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("runtime");
         let asked = runtime.block_on(async {
             tokio::task::spawn_blocking(|| addresses("no-such.invalid", 1, Duration::from_secs(5))).await
