@@ -6,8 +6,9 @@
 
 use crate::ambient::Ambient;
 use crate::config::{ConfigError, Login, Logins, Secret};
-use crate::http::{BadUrl, Server, ServerUrl};
+use crate::http::Server;
 use crate::identity::{self, IdentityError};
+use crate::server_url::{BadUrl, ServerUrl};
 use crate::transport::TransportError;
 use std::path::PathBuf;
 use td_engine::id::ProjectId;

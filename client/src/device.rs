@@ -7,7 +7,7 @@
 use crate::ambient::{Ambient, fresh_id};
 use crate::config::{ConfigError, check_format};
 use crate::durable;
-use crate::http::ServerUrl;
+use crate::server_url::ServerUrl;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::os::unix::fs::MetadataExt;

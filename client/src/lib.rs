@@ -16,6 +16,7 @@ pub mod lock;
 mod pending;
 pub mod place;
 pub mod project;
+pub mod server_url;
 pub mod session;
 pub mod store;
 pub mod sync;

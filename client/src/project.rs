@@ -6,8 +6,8 @@
 use crate::ambient::{Ambient, fresh_id};
 use crate::config::ConfigError;
 use crate::device::{DeviceFile, DevicePath};
-use crate::http::ServerUrl;
 use crate::place::{TODOS, git_top};
+use crate::server_url::ServerUrl;
 use crate::store::{Device, Store, StoreError, value};
 use crate::sync::{Gate, Resynced, Sync, SyncError, resync};
 use crate::transport::Transport;

@@ -5,7 +5,7 @@
 
 use super::{ConfigError, Secret};
 use crate::durable;
-use crate::http::ServerUrl;
+use crate::server_url::ServerUrl;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

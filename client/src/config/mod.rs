@@ -12,7 +12,7 @@ pub(crate) use logins::check_format;
 pub use logins::{Login, LoginFile, Logins};
 pub use secret::Secret;
 
-use crate::http::{BadUrl, ServerUrl};
+use crate::server_url::{BadUrl, ServerUrl};
 use std::path::PathBuf;
 
 /// Why a settings file could not be used.

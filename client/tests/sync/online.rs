@@ -5,8 +5,9 @@ use crate::{ambient, temp};
 use td_client::canary::Canary;
 use td_client::config::{Logins, Secret};
 use td_client::connect::{ConnectError, Link, connect};
-use td_client::http::{Server, ServerUrl};
+use td_client::http::Server;
 use td_client::identity::IdentityError;
+use td_client::server_url::ServerUrl;
 use td_doctor::{Report, State};
 
 fn try_connect(door: &Door, logins: &Logins) -> Result<td_client::connect::Connected, ConnectError> {
