@@ -1,7 +1,10 @@
 //! What is particular to the file: its forms, the reference's files, checkpoints, the queue. The laws are in `td-laws`.
 
+mod many;
+mod rewrites;
+
 use super::*;
-use crate::log::{Logs, Outcome, Projects, ProjectsOptions, Rewrite, Rewritten};
+use crate::log::{Outcome, Projects, ProjectsOptions};
 use rusqlite::Connection;
 use td_engine::event::NewEvent;
 use td_engine::id::{ActionId, DeviceId, ProjectId, Seq, SessionId};
@@ -69,6 +72,15 @@ fn new_log(dir: &tempfile::TempDir, options: Options) -> (PathBuf, SqliteLog) {
 
 fn one<T: rusqlite::types::FromSql>(path: &Path, sql: &str) -> T {
     Connection::open(path).and_then(|conn| conn.query_row(sql, [], |row| row.get(0))).expect(sql)
+}
+
+fn project(n: u32) -> ProjectId {
+    ProjectId::parse(&format!("p_{n:016x}")).expect("well formed")
+}
+
+fn projects(dir: &tempfile::TempDir) -> Projects {
+    Projects::new(ProjectsOptions { dir: dir.path().to_owned(), most_open: 2, log: options() })
+        .expect("a folder")
 }
 
 #[test]
@@ -325,90 +337,6 @@ fn slow_readers_keep_nobody_from_reading() {
     });
 }
 
-/// Replaces what every event says.
-#[derive(Default)]
-struct Emptied {
-    begun: AtomicU64,
-    ended: AtomicU64,
-}
-
-impl Rewrite for Emptied {
-    fn change(&self, _: &LogEvent) -> Option<Payload> {
-        Some(Payload::stored("{}"))
-    }
-    fn begin(&self, _: &[Rewritten]) -> std::io::Result<()> {
-        self.begun.fetch_add(1, Ordering::SeqCst);
-        Ok(())
-    }
-    fn end(&self) -> std::io::Result<()> {
-        self.ended.fetch_add(1, Ordering::SeqCst);
-        Ok(())
-    }
-}
-
-/// A page as slow as its client left the log rewritten, its WAL full and all that was made from it in place.
-#[test]
-fn a_rewrite_waits_for_a_slow_page_before_it_changes_anything() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let projects = projects(&dir);
-    let log = projects.create(&project(1)).expect("a log");
-    log.append(push(1)).blocking_recv().expect("an answer").expect("stored");
-    let (started, starts) = std::sync::mpsc::channel();
-    let (finish, wait) = std::sync::mpsc::channel::<()>();
-    let by = Emptied::default();
-    std::thread::scope(|s| {
-        s.spawn(move || {
-            let query = ReadQuery { after: Seq(0), limit: 1, exclude: None };
-            log.read(&query, &mut |_| {
-                started.send(()).expect("the test is there");
-                let _ = wait.recv();
-                ControlFlow::Continue(())
-            })
-        });
-        starts.recv().expect("the reader begins");
-        let rewrite = s.spawn(|| projects.rewrite(&project(1), &by));
-        let is_early = until_within(50, || by.begun.load(Ordering::SeqCst) > 0 || rewrite.is_finished());
-        drop(finish);
-        assert!(!is_early, "it began beside the reader");
-        rewrite.join().expect("no panic").expect("rewritten");
-    });
-    assert_eq!((by.begun.into_inner(), by.ended.into_inner()), (1, 1));
-    let wal = projects.dir(&project(1)).join("events.db-wal");
-    assert_eq!(wal.metadata().expect("a WAL").len(), 0);
-}
-
-#[test]
-fn waiting_for_readers_has_an_end() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let (_, log) = new_log(&dir, options());
-    append(&log, push(1)).expect("stored");
-    let query = ReadQuery { after: Seq(0), limit: 1, exclude: None };
-    log.read(&query, &mut |_| {
-        log.close(LogError::Closed);
-        assert!(!log.wait_for_readers(Duration::from_millis(10)));
-        ControlFlow::Continue(())
-    })
-    .expect("readable");
-    assert!(log.wait_for_readers(Duration::ZERO));
-}
-
-/// Another program's reader cannot be waited for: the file keeps what it was, but nothing that is made from it does.
-#[test]
-fn a_file_that_a_stranger_reads_is_not_emptied_and_the_rest_is_done_and_said() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let (path, log) = new_log(&dir, options());
-    append(&log, push(1)).expect("stored");
-    drop(log);
-    let stranger = Connection::open(&path).expect("a file");
-    stranger.execute_batch("BEGIN; SELECT * FROM events").expect("a reader");
-    let by = Emptied::default();
-    assert!(matches!(SqliteLog::rewrite(&path, &options(), &by), Err(LogError::InUse)));
-    assert_eq!(by.ended.load(Ordering::SeqCst), 1);
-    drop(stranger);
-    SqliteLog::rewrite(&path, &options(), &by).expect("again");
-    assert_eq!(dir.path().join("events.db-wal").metadata().expect("a WAL").len(), 0);
-}
-
 /// Waits for what the writer does on its own.
 fn until(condition: impl Fn() -> bool) -> bool {
     until_within(500, condition)
@@ -467,70 +395,6 @@ fn with_a_sidecar_nothing_of_ours_touches_the_database_file() {
     }
     assert_eq!(std::fs::read(&path).expect("a file"), before);
     assert_eq!(options.counters.read().checkpoints, 0);
-}
-
-fn project(n: u32) -> ProjectId {
-    ProjectId::parse(&format!("p_{n:016x}")).expect("well formed")
-}
-
-fn projects(dir: &tempfile::TempDir) -> Projects {
-    Projects::new(ProjectsOptions { dir: dir.path().to_owned(), most_open: 2, log: options() })
-        .expect("a folder")
-}
-
-#[test]
-fn open_logs_are_bounded_and_the_longest_unused_one_makes_room() {
-    use crate::log::Logs;
-    let dir = tempfile::tempdir().expect("a folder");
-    let projects = projects(&dir);
-    let first = projects.create(&project(1)).expect("a log");
-    let second = projects.create(&project(2)).expect("a log");
-    assert!(matches!(projects.create(&project(3)), Err(LogError::Busy { .. })), "both are in use");
-    assert!(matches!(projects.open(&project(2)), Ok(log) if Arc::ptr_eq(&log, &second)));
-    drop((first, second));
-    drop(projects.create(&project(3)).expect("room"));
-    let open = || (1..=3).filter(|n| projects.is_open(&project(*n))).collect::<Vec<_>>();
-    assert_eq!(open(), [2, 3]);
-    assert_eq!(projects.close_idle(Duration::from_secs(3600)), 0);
-    assert_eq!(projects.close_idle(Duration::ZERO), 2);
-    assert_eq!(open(), [0; 0]);
-    assert!(matches!(projects.open(&project(9)), Err(LogError::Missing)));
-    assert!(!dir.path().join(project(9).as_str()).exists());
-}
-
-#[test]
-fn who_waits_for_news_keeps_no_log_open_and_misses_nothing() {
-    use crate::log::Logs;
-    let dir = tempfile::tempdir().expect("a folder");
-    let projects = projects(&dir);
-    let mut watched: Vec<_> = (1..=3).map(|n| projects.create(&project(n)).expect("room").watch()).collect();
-    assert!(!projects.is_open(&project(1)), "two may be open");
-    assert_eq!(projects.close_idle(Duration::ZERO), 2);
-    for (n, watcher) in (1..=3).zip(&mut watched) {
-        watcher.mark_unchanged();
-        let log = projects.open(&project(n)).expect("room");
-        log.append(push(1)).blocking_recv().expect("an answer").expect("stored");
-        assert_eq!((watcher.has_changed().expect("alive"), watcher.borrow_and_update().seq), (true, Seq(1)));
-    }
-    projects.delete(&project(3)).expect("deleted");
-    assert!(watched[2].has_changed().is_err(), "nothing comes any more");
-    assert!(watched[0].has_changed().is_ok());
-}
-
-#[test]
-fn a_start_clears_away_what_a_crash_left_of_creations_and_deletions() {
-    use crate::log::Logs;
-    let dir = tempfile::tempdir().expect("a folder");
-    drop(projects(&dir).create(&project(1)).expect("a log"));
-    for left in [".new-p_0000000000000002", ".gone-p_0000000000000003"] {
-        std::fs::create_dir(dir.path().join(left)).expect("a folder");
-        std::fs::write(dir.path().join(left).join("events.db"), "half").expect("a file");
-    }
-    let projects = projects(&dir);
-    let names = || std::fs::read_dir(dir.path()).expect("readable").count();
-    assert_eq!(names(), 1);
-    projects.delete(&project(1)).expect("deleted");
-    assert_eq!(names(), 0);
 }
 
 #[test]
