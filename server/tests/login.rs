@@ -226,6 +226,31 @@ fn without_mail_an_invitation_comes_with_a_link_to_hand_over() {
 }
 
 #[test]
+fn a_mail_that_proves_an_address_ends_what_signed_in_before_it_at_once() {
+    let mut server = Server::with(&[("SYNC_RATE_LIMIT_AUTH", "1000")]);
+    let (ana, _) = server.key("ana");
+    let project = server.project(&ana, "Garden");
+    let invitation = Ask::post(&format!("/v1/projects/{project}/invitations"))
+        .key(&ana)
+        .json(&json!({"email": "ben@test.local", "role": "reader"}));
+    let link = server.ask(&invitation).header("x-td-enrolment-link").expect("a link").to_string();
+    let secret = link.split(['#', '.']).nth_back(1).expect("a secret");
+    let enrolled = server.ask(&Ask::post("/v1/enroll").json(&json!({"secret": secret}))).json();
+    let vouched = enrolled["api_key"].as_str().expect("key").to_string();
+    server.restart_with(&[MEMORY[0], MEMORY[1], ("SYNC_DEV_EMAIL_INSPECT", "1")]);
+    let code = start(&server, "ben@test.local");
+    // Asked just before, so that its answer is a remembered one.
+    let projects = |key: &str| server.ask(&Ask::get("/v1/projects").key(key)).status;
+    assert_eq!(projects(&vouched), 200);
+    let token = mailed_token(&server);
+    let pressed = server.ask(&form("/auth/device/approve", &[("token", &token)]));
+    assert!(pressed.text().contains("Device approved"), "{}", pressed.text());
+    assert_eq!(projects(&vouched), 401);
+    let proven = server.ask(&poll(&code)).json();
+    assert_eq!(projects(proven["api_key"].as_str().expect("key")), 200);
+}
+
+#[test]
 fn a_handed_over_link_is_as_good_as_its_invitation() {
     let server = Server::with(&[("SYNC_RATE_LIMIT_AUTH", "1000")]);
     let (ana, _) = server.key("ana");
