@@ -128,7 +128,7 @@ impl Action {
         Ok(NewEvent {
             action_id: ActionId(self.rowid),
             action: action_of_local_verb(&self.verb),
-            payload: Some(TdSchema.scrub(&entity_type, &payload).unwrap_or(payload)),
+            payload: Some(TdSchema.scrub(entity_type.as_str(), payload.as_str()).unwrap_or(payload)),
             entity_type,
             entity_id: self.entity_id.clone(),
             client_time,

@@ -5,8 +5,10 @@
 //! Shape (a convention, never required): `{"new_data":{…},"previous_data":{…},"schema_version":1,"meta":{…}}`.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// Stands where a secret was taken out of a payload.
 pub const REDACTED: &str = "[redacted]";
@@ -69,19 +71,32 @@ impl Payload {
             || matches!((self.value(), pushed.value()), (Ok(logged), Ok(pushed)) if is_but_for_secrets(&logged, &pushed))
     }
 
-    /// Without the given keys at the top level and in both halves; `None` where the payload is not an object.
-    /// Re-serialises with sorted keys, as the reference does (server-protocol 5.3).
-    pub fn without_keys(&self, keys: &[&str]) -> Option<Payload> {
-        let Ok(Value::Object(mut top)) = self.value() else { return None };
-        let drop = |map: &mut Map<String, Value>| keys.iter().for_each(|k| drop(map.remove(*k)));
-        drop(&mut top);
-        for half in ["new_data", "previous_data"] {
-            if let Some(Value::Object(map)) = top.get_mut(half) {
-                drop(map);
-            }
+    /// A payload without the given keys at the top level and in both halves, keys sorted as the reference sorts them
+    /// (server-protocol 5.3); `None` where there is nothing to take out, or the payload is not an object. Values stay
+    /// text: one that no parser reads (too deep, too large, half of a surrogate pair) must not keep the keys in.
+    pub fn without_keys(stored: &str, keys: &[&str]) -> Option<Payload> {
+        // An escape can spell any key.
+        if !stored.contains('\\') && !keys.iter().any(|key| stored.contains(key)) {
+            return None;
         }
-        Some(Self::from_value(&Value::Object(top)))
+        let text = mended(stored);
+        let mut top = members(&text)?;
+        let mut taken = keys.iter().filter(|key| top.remove(**key).is_some()).count();
+        let mut halves = Vec::new();
+        for half in ["new_data", "previous_data"] {
+            let Some(mut map) = top.get(half).and_then(|raw| members(raw.get())) else { continue };
+            taken += keys.iter().filter(|key| map.remove(**key).is_some()).count();
+            halves.push((half, to_raw_value(&map).ok()?));
+        }
+        top.extend(halves.iter().map(|(half, raw)| ((*half).to_string(), &**raw)));
+        let text = (taken > 0).then(|| serde_json::to_string(&top))?;
+        text.ok().map(Self::stored)
     }
+}
+
+/// The members of a JSON object, their values as text.
+fn members(json: &str) -> Option<BTreeMap<String, &RawValue>> {
+    serde_json::from_str(json).ok()
 }
 
 impl Serialize for Payload {
@@ -291,11 +306,24 @@ mod tests {
 
     #[test]
     fn local_fields_leave_both_halves() {
-        let p = Payload::parse(
-            r#"{"repo_root":"/x","new_data":{"repo_root":"/x","id":"1"},"previous_data":null}"#,
-        );
-        let scrubbed = p.expect("json").without_keys(&["repo_root"]).expect("object");
+        let text = r#"{"repo_root":"/x","new_data":{"repo_root":"/x","id":"1"},"previous_data":null}"#;
+        let scrubbed = Payload::without_keys(text, &["repo_root"]).expect("object");
         assert_eq!(scrubbed.as_str(), r#"{"new_data":{"id":"1"},"previous_data":null}"#);
-        assert_eq!(Payload::parse("7").expect("json").without_keys(&["x"]), None);
+        for kept in ["7", "[\"repo_root\"]", r#"{"b":1,"a":"repo_root"}"#] {
+            assert_eq!(Payload::without_keys(kept, &["repo_root"]), None, "{kept}");
+        }
+    }
+
+    #[test]
+    fn local_fields_leave_what_no_parser_reads_too() {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        let half = ("\"\\ud800\"", "\"\u{fffd}\"");
+        for (odd, kept) in [half, ("1e999", "1e999"), (&*deep, &*deep), ("1.10", "1.10")] {
+            for key in ["repo_root", "repo\\u005froot"] {
+                let text = format!(r#"{{"previous_data":{{"{key}":"/x","z":{odd}}},"{key}":{odd}}}"#);
+                let scrubbed = Payload::without_keys(&text, &["repo_root"]).expect("scrubbed");
+                assert_eq!(scrubbed.as_str(), format!(r#"{{"previous_data":{{"z":{kept}}}}}"#), "{text}");
+            }
+        }
     }
 }

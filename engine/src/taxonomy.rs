@@ -81,8 +81,8 @@ pub trait Schema: Send + Sync {
     fn entity_types(&self) -> Vec<EntityType>;
     /// The canonical action; every word means one.
     fn action(&self, word: &str) -> Action;
-    /// Removes what must not leave the device (or be stored): `None` keeps the bytes as pushed.
-    fn scrub(&self, entity: &EntityType, payload: &Payload) -> Option<Payload>;
+    /// Removes what must not leave the device, be stored or be shown: `None` keeps the bytes as they are.
+    fn scrub(&self, entity: &str, payload: &str) -> Option<Payload>;
     /// What a live stream calls an event of this type and action (server-protocol 4.7) when watchers can follow it by
     /// its entity alone; `None` tells them to load everything again.
     fn announcement(&self, entity: &str, action: &str) -> Option<&'static str>;
@@ -167,8 +167,8 @@ impl Schema for TdSchema {
         }
     }
 
-    fn scrub(&self, entity: &EntityType, payload: &Payload) -> Option<Payload> {
-        (entity.as_str() == "work_sessions").then(|| payload.without_keys(&WORK_SESSION_LOCAL)).flatten()
+    fn scrub(&self, entity: &str, payload: &str) -> Option<Payload> {
+        (entity == "work_sessions").then(|| Payload::without_keys(payload, &WORK_SESSION_LOCAL)).flatten()
     }
 
     fn announcement(&self, entity: &str, action: &str) -> Option<&'static str> {

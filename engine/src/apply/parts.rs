@@ -82,9 +82,12 @@ impl Half {
 
 fn half(raw: Option<&RawValue>, table: &str) -> Half {
     let Some(raw) = raw else { return Half::Absent };
-    let read = |text: &str| serde_json::from_str::<Option<Map<String, Value>>>(text);
     // Half of a cut emoji is what JavaScript writes; stock peers read U+FFFD.
-    match read(raw.get()).or_else(|why| read(&mended(raw.get())).map_err(|_| why)) {
+    let read = read(raw.get()).or_else(|why| {
+        let mended = mended(raw.get());
+        read(&mended).or_else(|_| read_deep(&mended)).map_err(|_| why)
+    });
+    match read {
         Err(why) => Half::Other(why.to_string()),
         Ok(map) => {
             let mut map = map.unwrap_or_default();
@@ -94,6 +97,47 @@ fn half(raw: Option<&RawValue>, table: &str) -> Half {
             Half::Object(map)
         }
     }
+}
+
+fn read(text: &str) -> serde_json::Result<Option<Map<String, Value>>> {
+    serde_json::from_str(text)
+}
+
+/// Members that are nested deeper than our parser goes stay text. That is what stock peers put into a column for an
+/// object or an array of any depth, and what they drop with a key that is no column.
+fn read_deep(text: &str) -> serde_json::Result<Option<Map<String, Value>>> {
+    let Some(members) = serde_json::from_str::<Option<BTreeMap<String, &RawValue>>>(text)? else {
+        return Ok(None);
+    };
+    let members = members.into_iter().map(|(key, raw)| {
+        let raw = raw.get();
+        let value = match depth(raw) {
+            // The parser's limit, less the object that the member is in.
+            0..127 => serde_json::from_str(raw)?,
+            _ => Value::String(raw.into()),
+        };
+        Ok((key, value))
+    });
+    members.collect::<serde_json::Result<_>>().map(Some)
+}
+
+/// How deep arrays and objects are nested in a JSON text.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut is_escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_string => is_escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth -= 1,
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// The keys that an update sets, with their new values: added, different, or removed (null). Never `id`.

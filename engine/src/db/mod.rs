@@ -24,7 +24,7 @@ use std::path::Path;
 
 /// Version of the apply rules, raised with every change of what an event does to a row, a conflict or the quarantine.
 /// Rows made by other rules are computed again from the log (`docs/decisions/`, "Retry after an upgrade").
-pub const RULES: u32 = 2;
+pub const RULES: u32 = 3;
 
 /// An open project database.
 #[derive(Debug)]

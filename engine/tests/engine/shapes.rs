@@ -37,3 +37,20 @@ fn half_a_surrogate_pair_is_text_and_no_reason_to_leave_an_event_out() {
     let skipped = td_engine::replay::list_skipped(db.conn()).expect("list");
     assert_eq!(skipped, []);
 }
+
+/// Stock peers drop a key that is no column, and keep an object as its text, however deep either is.
+#[test]
+fn what_is_nested_deeper_than_a_parser_goes_is_text_and_no_reason_to_leave_an_event_out() {
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let mut event = create(1, "A", "issues", "td-1", serde_json::json!({"title": "x", "status": "open"}));
+    let text = format!(
+        r#"{{"new_data":{{"title":"a","zz":{deep},"description":{deep},"points":3}},"previous_data":{{}}}}"#
+    );
+    event.payload = td_engine::payload::Payload::parse(&text).expect("json");
+    let db = replayed(&[event]);
+    let sql = "SELECT title, description, points FROM issues";
+    let row = db.conn().query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)));
+    assert_eq!(row.expect("applied"), ("a".to_string(), deep, 3));
+    let noted = td_engine::replay::list_skipped(db.conn()).expect("list");
+    assert_eq!(noted.iter().map(|n| n.reason.as_str()).collect::<Vec<_>>(), ["unknown_columns"]);
+}

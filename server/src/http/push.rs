@@ -199,7 +199,7 @@ fn parse(body: &str, schema: &dyn Schema) -> Result<Push, ApiError> {
     let events = typed.into_iter().map(|(g, entity_type)| {
         let client_time = ClientTime::parse(&g.time)
             .map_err(|_| ApiError::bad_request(format!("invalid timestamp for action {}", g.id)))?;
-        let payload = g.payload.map(|p| schema.scrub(&entity_type, &p).unwrap_or(p));
+        let payload = g.payload.map(|p| schema.scrub(entity_type.as_str(), p.as_str()).unwrap_or(p));
         let action = schema.action(&g.action);
         Ok(NewEvent {
             action_id: ActionId(g.id),

@@ -140,7 +140,7 @@ fn event(row: &Row<'_>) -> Result<(SessionId, NewEvent), String> {
         return Err("it names no entity".into());
     }
     let payload = payload(&get(7)?, &get(6)?)?;
-    let payload = TdSchema.scrub(&entity_type, &payload).unwrap_or(payload);
+    let payload = TdSchema.scrub(entity_type.as_str(), payload.as_str()).unwrap_or(payload);
     let time = get(8)?;
     let client_time = ClientTime::parse_stored(&time).map_err(|e| e.to_string())?;
     let session = SessionId::new(session).map_err(|e| e.to_string())?;

@@ -90,7 +90,7 @@ pub(super) fn place<R: Rows>(
         }
         placed.allocated = Seq(placed.allocated.0 + 1);
         let outcome = match &event.payload {
-            Some(payload) => one(push.session.as_str(), event, payload, placed.allocated, rows)?,
+            Some(payload) => one(push.session.as_str(), event, payload, placed.allocated, schema, rows)?,
             None => Outcome::Duplicate {
                 seq: rows.find(push.session.as_str(), event.action_id)?.map(|taken| taken.seq),
             },
@@ -122,6 +122,7 @@ fn one<R: Rows>(
     event: &NewEvent,
     payload: &Payload,
     seq: Seq,
+    schema: &dyn Schema,
     rows: &mut R,
 ) -> Result<Outcome, R::Error> {
     let mut session = Cow::Borrowed(session);
@@ -129,7 +130,7 @@ fn one<R: Rows>(
         if rows.insert(seq, &session, event, payload)? {
             return Ok(Outcome::Accepted { seq, moved: matches!(session, Cow::Owned(_)) });
         }
-        if let Some(taken) = rows.find(&session, event.action_id)?.filter(|t| t.is(event, payload)) {
+        if let Some(taken) = rows.find(&session, event.action_id)?.filter(|t| t.is(event, payload, schema)) {
             return Ok(Outcome::Duplicate { seq: Some(taken.seq) });
         }
         let digest = digest8(event.action.as_str(), &event.entity_type, &event.entity_id, payload);
@@ -138,10 +139,15 @@ fn one<R: Rows>(
 }
 
 impl Taken {
-    fn is(&self, event: &NewEvent, payload: &Payload) -> bool {
+    fn is(&self, event: &NewEvent, payload: &Payload, schema: &dyn Schema) -> bool {
+        // An old reference stored what is scrubbed today, out of the row as out of the push.
+        let was = || match schema.scrub(&self.entity_type, self.payload.as_str()) {
+            Some(scrubbed) => scrubbed.was(payload),
+            None => self.payload.was(payload),
+        };
         self.action == event.action.as_str()
             && self.entity_type == event.entity_type.as_str()
             && self.entity_id == event.entity_id
-            && self.payload.was(payload)
+            && was()
     }
 }

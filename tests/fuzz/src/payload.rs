@@ -24,11 +24,13 @@ pub fn run(input: &[u8]) {
     for entity in ["issues", "boards", "work_sessions"] {
         let entity = TdSchema.entity_type(entity).expect("known");
         assert_eq!(digest8("create", &entity, "x", &payload), digest8("create", &entity, "x", &canonical));
-        if let Some(scrubbed) = TdSchema.scrub(&entity, &payload) {
-            // Taken out once, nothing is left to take out.
-            let again = TdSchema.scrub(&entity, &scrubbed).unwrap_or_else(|| scrubbed.clone());
-            assert_eq!(again, scrubbed);
-            assert!(scrubbed.value().is_ok());
+        if let Some(scrubbed) = TdSchema.scrub(entity.as_str(), payload.as_str()) {
+            assert_eq!(
+                TdSchema.scrub(entity.as_str(), scrubbed.as_str()),
+                None,
+                "nothing is left to take out"
+            );
+            assert!(Payload::parse(scrubbed.as_str()).is_ok_and(|parsed| parsed == scrubbed));
         }
     }
 }

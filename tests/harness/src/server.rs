@@ -139,7 +139,8 @@ impl Server {
         for e in &request.events {
             let entity_type =
                 TdSchema.entity_type(&e.entity_type).ok_or_else(|| bad_request(&e.entity_type))?;
-            let payload = TdSchema.scrub(&entity_type, &e.payload).unwrap_or_else(|| e.payload.clone());
+            let payload =
+                TdSchema.scrub(entity_type.as_str(), e.payload.as_str()).unwrap_or_else(|| e.payload.clone());
             events.push(NewEvent {
                 action_id: e.client_action_id,
                 action: TdSchema.action(&e.action_type),

@@ -198,7 +198,7 @@ impl SqliteLog {
     /// As [`SqliteLog::open`], telling the head to watchers that may have been there before.
     pub fn open_for(path: &Path, options: Options, head_in: watch::Sender<Head>) -> Result<Self, LogError> {
         let path: Arc<PathBuf> = Arc::new(path.to_owned());
-        let readers = Readers::new(path.clone(), options.vfs.clone());
+        let readers = Readers::new(path.clone(), &options);
         let head = head_in.subscribe();
         let late = HasMarks::default();
         let counters = Arc::clone(&options.counters);

@@ -1,11 +1,13 @@
 //! Reading beside the writer.
 //!
 //! Duty: hand out events in order from one consistent moment, streamed, without ever blocking a commit.
-//! Invariant: one `SELECT` per page is one snapshot; WAL shows it only commits that are on disk.
+//! Invariants: one `SELECT` per page is one snapshot; WAL shows it only commits that are on disk. What no device may
+//! show is taken out of what is read as it is of what is pushed: a log of an old reference still holds it
+//! (server-protocol 5.4).
 //! Danger: a reader that lingers keeps the WAL from starting over, so pages are bounded by their callers.
 
 use super::inspect::inspect;
-use super::{file, lock};
+use super::{Options, file, lock};
 use crate::log::{Filter, Inspected, LogError, RawEvent};
 use rusqlite::{Connection, Params, Row};
 use std::ops::ControlFlow;
@@ -15,7 +17,7 @@ use std::time::Duration;
 use td_engine::event::LogEvent;
 use td_engine::id::{ActionId, DeviceId, Seq, SessionId};
 use td_engine::payload::Payload;
-use td_engine::taxonomy::EntityType;
+use td_engine::taxonomy::{EntityType, Schema};
 use td_engine::time::ClientTime;
 
 /// Most connections per log. A page may be as slow as the client it is streamed to, so a few slow ones must not keep
@@ -44,6 +46,7 @@ pub(super) const HISTORY: &str = "SELECT server_seq, device_id, session_id, clie
 pub(super) struct Readers {
     path: Arc<PathBuf>,
     vfs: Option<String>,
+    schema: Arc<dyn Schema>,
     pool: Mutex<Pool>,
     returned: Condvar,
 }
@@ -58,9 +61,10 @@ struct Pool {
 struct Loan<'a>(&'a Readers, Option<Connection>);
 
 impl Readers {
-    pub(super) fn new(path: Arc<PathBuf>, vfs: Option<String>) -> Self {
+    pub(super) fn new(path: Arc<PathBuf>, options: &Options) -> Self {
         let pool = Mutex::new(Pool { idle: Vec::new(), out: 0, over: None });
-        Self { path, vfs, pool, returned: Condvar::new() }
+        let (vfs, schema) = (options.vfs.clone(), Arc::clone(&options.schema));
+        Self { path, vfs, schema, pool, returned: Condvar::new() }
     }
 
     pub(super) fn read(
@@ -69,7 +73,7 @@ impl Readers {
         values: impl Params,
         each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
     ) -> Result<usize, LogError> {
-        self.with(|conn| page(conn, sql, values, |row| Ok(each(event(row)?))))
+        self.with(|conn| page(conn, sql, values, |row| Ok(each(self.shown(event(row)?)))))
     }
 
     pub(super) fn read_raw(
@@ -79,9 +83,14 @@ impl Readers {
         each: &mut dyn FnMut(&RawEvent<'_>) -> ControlFlow<()>,
     ) -> Result<usize, LogError> {
         let pass_on = |row: &Row<'_>| match raw(row) {
-            Some(raw) => Ok(each(&raw)),
+            Some(mut raw) => {
+                if let Some(scrubbed) = self.schema.scrub(raw.entity_type, &raw.payload) {
+                    raw.payload = scrubbed.as_str().to_string().into();
+                }
+                Ok(each(&raw))
+            }
             // Written in another way than ours, or damaged.
-            None => Ok(each(&RawEvent::from(&event(row)?))),
+            None => Ok(each(&RawEvent::from(&self.shown(event(row)?)))),
         };
         self.with(|conn| page(conn, sql, values, pass_on))
     }
@@ -91,7 +100,16 @@ impl Readers {
         filter: &Filter,
         each: &mut dyn FnMut(Inspected) -> ControlFlow<()>,
     ) -> Result<usize, LogError> {
-        self.with(|conn| inspect(conn, filter, each))
+        self.with(|conn| {
+            inspect(conn, filter, &mut |row| each(Inspected { event: self.shown(row.event), ..row }))
+        })
+    }
+
+    fn shown(&self, event: LogEvent) -> LogEvent {
+        match self.schema.scrub(event.entity_type.as_str(), event.payload.as_str()) {
+            Some(payload) => LogEvent { payload, ..event },
+            None => event,
+        }
     }
 
     fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, LogError>) -> Result<T, LogError> {

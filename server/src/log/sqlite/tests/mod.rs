@@ -223,6 +223,41 @@ fn what_is_passed_on_is_what_is_read_however_it_was_written() {
     assert!(matches!(passed_on(), Err(LogError::Damaged { seq: Seq(6), .. })));
 }
 
+/// Rows from before its server scrubbed them.
+#[test]
+fn what_an_old_reference_stored_of_a_device_is_not_shown_and_its_event_is_known_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (path, log) = new_log(&dir, options());
+    let session = |data: &str| {
+        let mut push = push(1);
+        push.events[0].entity_type = EntityType::stored("work_sessions");
+        push.events[0].payload = Some(Payload::stored(format!(r#"{{"new_data":{data}}}"#)));
+        push
+    };
+    let clean = r#"{"id":"ws-1","n":1.10}"#;
+    assert_eq!(append(&log, session(clean)).expect("stored"), accepted(1));
+    let old =
+        r#"UPDATE events SET payload = '{"new_data":{"id":"ws-1","n":1.10,"worktree_root":"/home/secret"}}'"#;
+    Connection::open(&path).and_then(|conn| conn.execute(old, [])).expect("as it was once");
+    let expected = format!(r#"{{"new_data":{clean}}}"#);
+    assert_eq!(read(&log).expect("events")[0].payload.as_str(), expected);
+    let query = ReadQuery { after: Seq(0), limit: 100, exclude: None };
+    let mut passed_on = Vec::new();
+    let each = &mut |event: &RawEvent<'_>| {
+        passed_on.push(event.payload.to_string());
+        ControlFlow::Continue(())
+    };
+    log.read_raw(&query, each).expect("events");
+    let each = &mut |row: Inspected| {
+        passed_on.push(row.event.payload.as_str().to_string());
+        ControlFlow::Continue(())
+    };
+    log.inspect(&Filter { limit: 100, ..Filter::default() }, each).expect("events");
+    assert_eq!(passed_on, [expected.clone(), expected]);
+    let again = append(&log, session(clean)).expect("answered");
+    assert_eq!(again, [Outcome::Duplicate { seq: Some(Seq(1)) }]);
+}
+
 #[test]
 fn a_push_that_the_file_refuses_takes_nothing_out_of_its_commit() {
     let dir = tempfile::tempdir().expect("a folder");
