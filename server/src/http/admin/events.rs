@@ -12,9 +12,12 @@ use crate::logging::blocking;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::to_raw_value;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use td_engine::event::LogEvent;
 use td_engine::id::{ProjectId, Seq};
 
 const DEFAULT_LIMIT: usize = 100;
@@ -22,10 +25,25 @@ const MAX_LIMIT: usize = 1000;
 /// A page ends behind the event that passes this size.
 const PAGE_BYTES: usize = 8 * 1024 * 1024;
 
-fn shown(row: &Inspected) -> Result<Value, serde_json::Error> {
-    let mut event = serde_json::to_value(&row.event)?;
-    event["server_timestamp"] = row.at.rfc3339s_utc().into();
-    Ok(event)
+/// A row of the log. Written from the event and not by way of a `Value`, which alters numbers, drops repeated keys and
+/// cannot hold every payload that a log does.
+#[derive(Serialize)]
+struct Shown<'r> {
+    #[serde(flatten)]
+    event: &'r LogEvent,
+    server_timestamp: String,
+}
+
+impl<'r> From<&'r Inspected> for Shown<'r> {
+    fn from(row: &'r Inspected) -> Self {
+        Self { event: &row.event, server_timestamp: row.at.rfc3339s_utc() }
+    }
+}
+
+#[derive(Serialize)]
+struct Page<'r> {
+    data: Vec<Shown<'r>>,
+    has_more: bool,
 }
 
 /// The matching events, and whether more follow.
@@ -76,10 +94,9 @@ pub async fn events(
         from: moment(&query, "from")?,
         to: moment(&query, "to")?,
     };
-    let (rows, more) = find(&app, &project, filter).await?;
-    let data = rows.iter().map(shown).collect::<Result<Vec<_>, _>>();
-    let data = data.map_err(|e| ApiError::admin("failed to read events", e))?;
-    Ok(json(StatusCode::OK, &json!({"data": data, "has_more": more})))
+    let (rows, has_more) = find(&app, &project, filter).await?;
+    let page = to_raw_value(&Page { data: rows.iter().map(Shown::from).collect(), has_more });
+    Ok(json(StatusCode::OK, &page.map_err(|e| ApiError::admin("failed to read events", e))?))
 }
 
 /// GET `…/projects/{id}/events/{server_seq}`
@@ -94,7 +111,8 @@ pub async fn event(
     let (rows, _) = find(&app, &project, filter).await?;
     let row =
         rows.first().filter(|row| row.event.seq.0 == seq).ok_or_else(|| not_found("event not found"))?;
-    Ok(json(StatusCode::OK, &shown(row).map_err(|e| ApiError::admin("failed to get event", e))?))
+    let row = to_raw_value(&Shown::from(row)).map_err(|e| ApiError::admin("failed to get event", e))?;
+    Ok(json(StatusCode::OK, &row))
 }
 
 /// GET `/v1/admin/entity-types`
