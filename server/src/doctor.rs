@@ -233,7 +233,7 @@ fn certificate(config: &Config) -> Verdict {
 
 /// A running server that has another certificate in service than the disk: one that it could not use, mostly.
 fn served_is_other(config: &Config, on_disk: &str) -> Option<String> {
-    let reply = admin::ask_running(&config.data_dir(), &Request::TlsStatus).ok()??.json;
+    let reply = admin::ask_running(config, &Request::TlsStatus).ok()??.json;
     let served = reply["certificate"]["fingerprint"].as_str();
     if served == Some(on_disk) {
         return None;
@@ -271,7 +271,7 @@ fn mail(config: &Config) -> Verdict {
 
 /// What the running server says of its projects in use.
 fn standing(config: &Config) -> Result<serde_json::Value, Verdict> {
-    match admin::ask_running(&config.data_dir(), &Request::Standing) {
+    match admin::ask_running(config, &Request::Standing) {
         Ok(None) => Err(Verdict::Skip("no server answers on the admin socket".into())),
         Ok(Some(reply)) => Ok(reply.json),
         Err(e) => {

@@ -14,5 +14,5 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // Whatever it makes is its own: the folder may be one that anybody can look into.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    cli::run(cli::Cli::parse())
+    cli::run(cli::Cli::parse_from(cli::two_dashes(std::env::args_os())))
 }

@@ -47,6 +47,29 @@ fn two_servers_on_one_directory_are_refused_and_admin_reaches_the_one_that_runs(
         server.admin_raw(&["create-user", "--email", "a@test.local", "--db", db.to_str().expect("path")]);
     let said = String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(said.starts_with("user already exists: a@test.local (u_"), "{said}");
+    // Another file beside it is none of the server's, and nothing that could be written to now.
+    let other = server.data().join("other.db");
+    let mut command = server.command(&["admin", "--json", "create-user", "--email", "b@test.local", "--db"]);
+    let out = command.arg(&other).output().expect("run");
+    let error: serde_json::Value = serde_json::from_slice(&out.stdout).expect("json");
+    assert_eq!((out.status.code(), &error["error"]["code"]), (Some(1), &json!("another_database")));
+    assert!(!other.exists());
+    assert_eq!(server.admin(&["users", "list"]).as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn flags_are_read_as_the_reference_reads_them() {
+    let server = Server::start();
+    let said = |words: &[&str]| {
+        let out = server.command(&["admin"]).args(words).output().expect("run");
+        format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
+    };
+    let made = said(&["create-user", "-email", "a@test.local", "-json"]);
+    assert!(made.starts_with('{'), "{made}");
+    let key = said(&["create-key", "-email=a@test.local", "--name", "-email", "--scopes", ""]);
+    assert!(key.contains("error"), "a flag is no name: {key}");
+    let key = said(&["create-key", "-email=a@test.local", "-name", "ops", "--scopes", ""]);
+    assert!(key.contains("\n  scopes: sync\n"), "{key}");
 }
 
 #[test]

@@ -161,7 +161,8 @@ impl Office {
             return Err(AdminError::new("not_an_admin", message)
                 .remedy(format!("td-sync admin enroll create --email {}", user.email)));
         }
-        let scopes = Scopes::parse(scopes)
+        // Given but empty is the default, as in the reference: a key that may do nothing is what nobody asks for.
+        let scopes = Scopes::parse(if scopes.trim().is_empty() { "sync" } else { scopes })
             .map_err(|part| AdminError::new("invalid_scope", format!("invalid scope: \"{part}\"")))
             .map_err(|e| e.remedy(format!("give some of {}, separated by commas", SCOPES.join(", "))))?;
         let key = NewKey::make(name, scopes, None)?;

@@ -1,6 +1,6 @@
 //! How a command gets its answer: it takes the data directory if it is free, else it asks the server that holds it.
 
-use super::socket::{Spoken, path as socket_path};
+use super::socket::{Asked, Spoken, path as socket_path};
 use super::{AdminError, Alone, Office, Reply, Request};
 use crate::clock;
 use crate::config::Config;
@@ -10,7 +10,6 @@ use crate::identity::Identity;
 use crate::server::open_control;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long a command tries before it says that the directory is held by something that does not answer.
@@ -73,7 +72,7 @@ pub fn ask(config: &Config, request: &Request) -> Result<Reply, ReachError> {
             Err(DataDirError::Held { .. }) => {}
             Err(e) => return Err(e.into()),
         }
-        if let Some(reply) = ask_running(&dir, request)? {
+        if let Some(reply) = ask_running(config, request)? {
             return Ok(reply);
         }
         // Another command holds it for a moment, or a server is just starting or stopping.
@@ -96,13 +95,13 @@ fn alone(config: &Config, dir: DataDir, request: &Request) -> Result<Reply, Reac
     Ok(office.answer(request)?)
 }
 
-/// Asks the server that runs on a data directory; `None` if nobody listens. Takes and changes nothing.
-pub fn ask_running(dir: &Path, request: &Request) -> Result<Option<Reply>, ReachError> {
-    let Ok(path) = socket_path(dir) else { return Ok(None) };
+/// Asks the server that runs on the data directory; `None` if nobody listens. Takes and changes nothing.
+pub fn ask_running(config: &Config, request: &Request) -> Result<Option<Reply>, ReachError> {
+    let Ok(path) = socket_path(&config.data_dir()) else { return Ok(None) };
     let Ok(mut stream) = UnixStream::connect(path) else { return Ok(None) };
     let mut speak = || -> std::io::Result<String> {
         stream.set_read_timeout(Some(LIMIT))?;
-        let mut line = serde_json::to_string(request)?;
+        let mut line = serde_json::to_string(&Asked { database: config.database_name(), request })?;
         line.push('\n');
         stream.write_all(line.as_bytes())?;
         let mut answer = String::new();

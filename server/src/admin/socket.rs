@@ -20,7 +20,17 @@ const LONGEST: usize = 100;
 /// Longest request; the only long thing in one is a path.
 const LONGEST_REQUEST: u64 = 64 * 1024;
 
-/// What goes over the socket.
+/// What is asked over the socket.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Asked<R> {
+    /// The file that is meant. Another one in the directory of this socket is none of the server's.
+    #[serde(default)]
+    pub database: Option<String>,
+    #[serde(flatten)]
+    pub request: R,
+}
+
+/// What is answered.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Spoken {
@@ -117,9 +127,17 @@ async fn converse(stream: UnixStream, office: Arc<Office>) {
     if BufReader::new(read.take(LONGEST_REQUEST)).read_line(&mut line).await.is_err() {
         return;
     }
-    let spoken = match serde_json::from_str::<Request>(&line) {
+    let ours = office.config().database_name();
+    let spoken = match serde_json::from_str::<Asked<Request>>(&line) {
         Err(e) => Spoken::Error(AdminError::new("bad_request", format!("not a request: {e}"))),
-        Ok(request) => {
+        Ok(Asked { database, .. }) if database.is_some() && database != ours => {
+            let message = "the server that runs on this directory has another database open";
+            let file = office.config().server_db.display();
+            Spoken::Error(
+                AdminError::new("another_database", message).remedy(format!("td-sync admin --db {file} …")),
+            )
+        }
+        Ok(Asked { request, .. }) => {
             office.prepare(&request).await;
             let answered = tokio::task::spawn_blocking(move || office.answer(&request)).await;
             match answered {

@@ -7,8 +7,10 @@ mod import;
 mod serve;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -135,6 +137,29 @@ impl From<anyhow::Error> for Failure {
 struct Output {
     text: String,
     json: Value,
+}
+
+/// `-email` as `--email` behind `admin`: the reference takes either, and people's scripts have both (server-protocol 9.1).
+pub fn two_dashes(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    fn flags(command: &clap::Command, into: &mut BTreeSet<String>) {
+        into.extend(command.get_arguments().filter_map(|a| a.get_long()).map(str::to_string));
+        command.get_subcommands().for_each(|c| flags(c, into));
+    }
+    let mut words: Vec<_> = words.collect();
+    if words.get(1).is_some_and(|verb| verb == "admin") {
+        let mut known = BTreeSet::new();
+        flags(&Cli::command(), &mut known);
+        for word in &mut words[2..] {
+            let flag =
+                word.to_str().and_then(|w| w.strip_prefix('-')).map(|w| w.split('=').next().unwrap_or(w));
+            if flag.is_some_and(|flag| known.contains(flag)) {
+                let mut two = OsString::from("-");
+                two.push(&*word);
+                *word = two;
+            }
+        }
+    }
+    words
 }
 
 /// Runs a command line.

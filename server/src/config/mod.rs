@@ -224,6 +224,11 @@ impl Config {
         })
     }
 
+    /// What `server.db` is called in the data directory.
+    pub fn database_name(&self) -> Option<String> {
+        self.server_db.file_name().map(|name| name.to_string_lossy().into_owned())
+    }
+
     /// The data directory: LOCK, epoch, identity, staging and socket live beside `server.db`.
     pub fn data_dir(&self) -> PathBuf {
         folder_of(&self.server_db)
