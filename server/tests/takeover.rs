@@ -185,6 +185,8 @@ fn equal_where_it_must_be(go: &Deployment, back: &Path) {
         // Only where the reference's own numbering needs it (W11): its next REST write is number 23.
         let view = back.join(format!("projects/{id}/project.db"));
         assert_eq!(view.exists(), id == REST_ONLY, "{id}");
+        // It makes the folder of its lock with a project.db only.
+        assert_eq!(back.join(format!("projects/{id}/.todos")).is_dir(), id == REST_ONLY, "{id}");
         if view.exists() {
             assert_eq!(count(&view, "SELECT max(rowid) FROM action_log"), 22);
             assert_eq!(count(&view, "SELECT count(*) FROM action_log WHERE synced_at IS NULL"), 0);

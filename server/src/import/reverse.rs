@@ -92,8 +92,8 @@ pub(super) fn what_ends(plan: &mut Plan) {
     }
     for project in plan.projects.iter().filter(|p| p.makes_project_db) {
         plan.changes.push(format!(
-            "{}: gets a project.db, because it was written to over REST: in a new one the reference would give the same \
-             numbers again and take the next writes for old ones.",
+            "{}: gets a project.db, with the folder .todos in which the reference locks it, because it was written to over \
+             REST: in a new one the reference would give the same numbers again and take the next writes for old ones.",
             project.name
         ));
     }
@@ -124,6 +124,10 @@ pub(super) fn run(
         if let Some(from) = &adopted.log {
             progress(&format!("copying {}", project.id));
             let folder = half.folder(&format!("projects/{}", project.id), 0o755)?;
+            if project.makes_project_db {
+                // Where its writes over REST take their lock: the reference makes it only when it makes project.db.
+                half.folder(&format!("projects/{}/.todos", project.id), 0o755)?;
+            }
             done.projects.push(log(options, project, from, &folder)?);
         }
     }
