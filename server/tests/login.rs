@@ -180,6 +180,21 @@ fn a_stranger_never_becomes_an_admin_unless_that_was_asked_for() {
 }
 
 #[test]
+fn the_page_of_a_web_login_may_be_an_app_with_a_query_of_its_own() {
+    for (page, link) in
+        [("tdwatch://cb", "tdwatch://cb?token="), ("http://x.test/?a=b", "http://x.test/?a=b&token=")]
+    {
+        let settings = [("SYNC_AUTH_WEB_CALLBACK_URL", page), ("SYNC_DEV_EMAIL_INSPECT", "1"), MEMORY[0]];
+        let server = Server::with(&settings);
+        server.admin(&["create-user", "--email", "ana@test.local"]);
+        let ask = json!({"email": "ana@test.local", "redirect_uri": page, "state": "s"});
+        assert_eq!(server.ask(&Ask::post("/v1/auth/web/start").json(&ask)).status, 200);
+        let mail = server.ask(&Ask::get("/internal/dev/last-email")).json();
+        assert!(mail["text"].as_str().is_some_and(|text| text.contains(link)), "{mail}");
+    }
+}
+
+#[test]
 fn without_mail_an_invitation_comes_with_a_link_to_hand_over() {
     let server = Server::start();
     let (ana, _) = server.key("ana");

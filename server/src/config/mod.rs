@@ -212,7 +212,7 @@ impl Config {
             log_level: text("SYNC_LOG_LEVEL"),
             limits: RateLimits::read(text)?,
             streams_per_key: limits::count(text, "SYNC_STREAMS_PER_KEY")?,
-            disk_floor: limits::count(text, "SYNC_DISK_FLOOR_MIB")? as u64 * 1024 * 1024,
+            disk_floor: (limits::count(text, "SYNC_DISK_FLOOR_MIB")? as u64).saturating_mul(1024 * 1024),
             trusted_proxies: Networks::parse(&text("SYNC_TRUSTED_PROXIES"))
                 .ok_or_else(|| bad("SYNC_TRUSTED_PROXIES"))?,
             login,

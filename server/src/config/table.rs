@@ -22,6 +22,8 @@ pub enum Kind {
     Url,
     /// As `Url`, or `off`.
     UrlOrOff,
+    /// A URL of any scheme without fragment: a page, or an app that opens by its own scheme.
+    Page,
     /// DNS names, separated by commas.
     Names,
     /// A whole number above zero.
@@ -267,7 +269,7 @@ pub const VARIABLES: &[Variable] = &[
         "PEM file with the authorities that are believed there, instead of the bundled ones",
     ),
     active("SYNC_EMAIL_BASE_URL", Kind::Url, None, "address in mailed device links"),
-    active("SYNC_AUTH_WEB_CALLBACK_URL", Kind::Url, None, "address in mailed web links"),
+    active("SYNC_AUTH_WEB_CALLBACK_URL", Kind::Page, None, "address in mailed web links"),
     not_yet("SYNC_LEGACY_DEVICE_AUTH", Kind::Flag, Some("false"), "the reference's old device login"),
     active(
         "SYNC_DEV_EMAIL_INSPECT",

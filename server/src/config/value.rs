@@ -14,21 +14,25 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
         Kind::AddressOrOff => {
             (text == "off" || parse_listen(text).is_some(), "an address with a port, as :80, or off")
         }
-        Kind::Duration => (parse_duration(text).is_some(), "a duration, as 30s, 1m30s or 90d"),
+        Kind::Duration => (parse_duration(text).is_some(), "a duration, as 30s, 1m30s, 1.5h or 90d"),
         Kind::Flag => (parse_flag(text).is_some(), "true, 1, false or 0"),
         Kind::Url => (is_url(text), "an http:// or https:// address without query and fragment"),
         Kind::UrlOrOff => (text == "off" || is_url(text), "an https:// address, or off"),
+        Kind::Page => {
+            (is_page(text), "an address with a scheme and without fragment, as https://… or app://…")
+        }
         Kind::Names => (
             parse_names(text).is_some(),
             "a list of up to 20 DNS names, as sync.example.org,sync.example.net (no wildcards, no addresses)",
         ),
-        Kind::Count => (text.parse::<u32>().is_ok_and(|n| n > 0), "a whole number above zero"),
+        Kind::Count => (text.parse::<usize>().is_ok_and(|n| n > 0), "a whole number above zero"),
         Kind::Networks => {
             (Networks::parse(text).is_some(), "a list of addresses or blocks, as 10.0.0.1,192.168.0.0/16")
         }
         Kind::Origins => (
             parse_origins(text).is_some(),
-            "a list of origins as browsers send them, as https://admin.example.org (no path, no slash at the end), or *",
+            "a list of origins as browsers send them, as https://admin.example.org (no path, no slash at the end), or *; \
+             null stands for every sandboxed page and is none",
         ),
         Kind::OneOf(words) if !words.contains(&text) => return Err(format!("one of {}", words.join(", "))),
         Kind::OneOf(_) | Kind::Path | Kind::Text | Kind::Secret => (true, ""),
@@ -68,8 +72,8 @@ pub fn parse_names(text: &str) -> Option<Vec<String>> {
     (1..=20).contains(&names.len()).then_some(names)
 }
 
-/// Origins as a browser spells them: scheme, host in lower case, a port only if it is not the scheme's own. Any other
-/// spelling would never match. `*` stands for all.
+/// Origins as a browser spells them: scheme (an app's own too), host in lower case, a port only if it is not the scheme's
+/// own. Any other spelling would never match. `*` stands for all.
 pub fn parse_origins(text: &str) -> Option<Vec<String>> {
     let is_origin = |origin: &str| {
         let parsed = origin.parse::<axum::http::Uri>().ok();
@@ -79,11 +83,13 @@ pub fn parse_origins(text: &str) -> Option<Vec<String>> {
         let own = match scheme {
             "http" => Some(80),
             "https" => Some(443),
-            _ => return false,
+            "ftp" | "file" => return false,
+            _ => None,
         };
         let port = at.port_u16();
         let spelled = port.map_or_else(String::new, |port| format!(":{port}"));
-        port != own && origin == format!("{scheme}://{}{spelled}", at.host().to_ascii_lowercase())
+        (port.is_none() || port != own)
+            && origin == format!("{scheme}://{}{spelled}", at.host().to_ascii_lowercase())
     };
     let origins: Vec<&str> = text.split(',').map(str::trim).filter(|o| !o.is_empty()).collect();
     origins
@@ -101,26 +107,39 @@ pub fn parse_flag(text: &str) -> Option<bool> {
     }
 }
 
-/// `300ms`, `30s`, `1m30s`, `2h`, `90d`; positive.
+/// `300ms`, `30s`, `1m30s`, `1.5h`, and `90d`, which Go has not; positive, to the nanosecond.
 pub fn parse_duration(text: &str) -> Option<Duration> {
-    let (mut total, mut rest) = (Duration::ZERO, text);
+    let (mut nanos, mut rest) = (0_u64, text);
     while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let number: u64 = rest[..digits].parse().ok()?;
-        let unit_len = rest[digits..].bytes().take_while(u8::is_ascii_alphabetic).count();
-        let unit = &rest[digits..digits + unit_len];
-        let part = match unit {
-            "ms" => Duration::from_millis(number),
-            "s" => Duration::from_secs(number),
-            "m" => Duration::from_secs(number.checked_mul(60)?),
-            "h" => Duration::from_secs(number.checked_mul(3600)?),
-            "d" => Duration::from_secs(number.checked_mul(86_400)?),
+        let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+        let (whole, behind) = rest.split_at(digits(rest));
+        let (part, behind) = match behind.strip_prefix('.') {
+            Some(behind) => behind.split_at(digits(behind)),
+            None => ("", behind),
+        };
+        let next = behind.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(behind.len());
+        let (unit, behind) = behind.split_at(next);
+        let unit: u64 = match unit {
+            "ns" => 1,
+            "us" | "µs" | "μs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60 * 1_000_000_000,
+            "h" => 3_600 * 1_000_000_000,
+            "d" => 86_400 * 1_000_000_000,
             _ => return None,
         };
-        total = total.checked_add(part)?;
-        rest = &rest[digits + unit_len..];
+        let whole: u64 = match whole {
+            "" if !part.is_empty() => 0,
+            digits => digits.parse().ok()?,
+        };
+        let whole = whole.checked_mul(unit)?;
+        let digit = |(sum, unit): (u64, u64), b: u8| (sum + u64::from(b - b'0') * unit / 10, unit / 10);
+        let (part, _) = part.bytes().fold((0, unit), digit);
+        nanos = nanos.checked_add(whole)?.checked_add(part)?;
+        rest = behind;
     }
-    (total > Duration::ZERO).then_some(total)
+    (nanos > 0).then_some(Duration::from_nanos(nanos))
 }
 
 fn is_url(text: &str) -> bool {
@@ -134,6 +153,16 @@ fn is_url(text: &str) -> bool {
     })
 }
 
+fn is_page(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, rest)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+            && !rest.is_empty()
+            && !rest.contains(['#', '"', '<', '>', '\\'])
+            && rest.bytes().all(|b| b.is_ascii_graphic())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,7 +171,12 @@ mod tests {
     fn durations_are_read_as_the_reference_writes_them() {
         assert_eq!(parse_duration("1m30s"), Some(Duration::from_secs(90)));
         assert_eq!(parse_duration("90d"), Some(Duration::from_secs(7_776_000)));
-        for bad in ["", "5", "s", "0s", "1x", "-1s", "1.5h", "99999999999999999999s"] {
+        for (text, millis) in
+            [("1.5h", 5_400_000), ("0.25s", 250), ("1.5s500us500µs", 1_501), ("1.s", 1_000), (".5s", 500)]
+        {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for bad in ["", "5", "s", ".s", "0s", "1x", "-1s", "1..5h", "1.5", "1 s", "99999999999999999999s"] {
             assert_eq!(parse_duration(bad), None, "{bad}");
         }
     }
@@ -157,6 +191,18 @@ mod tests {
             ["", ",", "*.example", "10.0.0.1", "a_b.example", "-a.example", "a..example", "a.example:443"]
         {
             assert_eq!(parse_names(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_page_may_be_an_app_and_have_a_query_but_no_fragment() {
+        for good in ["https://watch.example/done", "tdwatch://cb", "http://x/?a=b"] {
+            assert!(is_page(good), "{good}");
+        }
+        for bad in
+            ["watch.example", "://x", "1a://x", "app://", "javascript:alert(1)", "https://x/#y", "app://a b"]
+        {
+            assert!(!is_page(bad), "{bad}");
         }
     }
 
@@ -180,8 +226,9 @@ mod tests {
 
     #[test]
     fn origins_are_taken_as_browsers_send_them_and_in_no_other_spelling() {
-        let good = "https://a.example, http://localhost:8080,*,https://[::1]:8443,http://10.0.0.1";
-        assert_eq!(parse_origins(good).map(|o| o.len()), Some(5));
+        let good =
+            "https://a.example, http://localhost:8080,*,https://[::1]:8443,http://10.0.0.1,tauri://localhost";
+        assert_eq!(parse_origins(good).map(|o| o.len()), Some(6));
         for bad in [
             "a.example",
             "https://a.example/",

@@ -116,7 +116,7 @@ pub async fn invite(
 fn mailed_link(app: &App, email: &str, id: &str, token: &str) -> String {
     let callback = app.config.login.web_callback.as_deref().unwrap_or(NO_PAGE);
     let host_end = callback.find("://").map_or(0, |at| at + 3);
-    let end = callback[host_end..].find('/').map_or(callback.len(), |at| host_end + at);
+    let end = callback[host_end..].find(['/', '?']).map_or(callback.len(), |at| host_end + at);
     let email: String = email.bytes().map(form_byte).collect();
     format!("{}/home/login?email={email}&invitation_id={id}&invitation_token={token}", &callback[..end])
 }

@@ -72,7 +72,7 @@ pub async fn start(State(app): State<Arc<App>>, from: Stranger, inbox: Inbox) ->
         .add(move |s, now| s.start_login(&new, &begun, now))
         .await
         .map_err(ApiError::control(FAILED))?;
-    let link = format!("{callback}?token={}", token.shown);
+    let link = format!("{callback}{}token={}", if callback.contains('?') { '&' } else { '?' }, token.shown);
     let written = Mail::web_login(&user.email, &link, &from.request_id);
     mail(&app, written, &from, &token.selector, &bare).await;
     Ok(answer)
