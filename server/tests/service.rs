@@ -169,6 +169,21 @@ fn a_link_that_is_too_old_is_gone_and_guessing_is_limited() {
 }
 
 #[test]
+fn what_is_not_served_below_the_doors_counts_too() {
+    let server = Server::with(&[("SYNC_RATE_LIMIT_AUTH", "3")]);
+    let statuses = [
+        ("GET", "/auth/nothing"),
+        ("GET", "/v1/auth/nothing"),
+        ("PUT", "/v1/auth/web/start"),
+        ("GET", "/auth/nothing"),
+        ("PUT", "/v1/auth/web/start"),
+        ("GET", "/authors"),
+    ];
+    let statuses = statuses.map(|(method, path)| server.ask(&Ask::new(method, path)).status);
+    assert_eq!(statuses, [404, 404, 405, 429, 429, 404]);
+}
+
+#[test]
 fn the_page_behind_a_link_says_what_to_do_and_runs_nothing() {
     let server = Server::start();
     let page = server.ask(&Ask::get("/connect"));

@@ -26,7 +26,7 @@ impl Watching {
         assert!(head[0].contains(" 200 "), "{head:?}");
         let has = |line: &str| head.iter().any(|h| h.eq_ignore_ascii_case(line));
         assert!(has("content-type: text/event-stream") && has("cache-control: no-cache"), "{head:?}");
-        assert!(has("x-accel-buffering: no"), "{head:?}");
+        assert!(has("x-accel-buffering: no") && has("connection: keep-alive"), "{head:?}");
         watching
     }
 

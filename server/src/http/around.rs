@@ -9,10 +9,11 @@ use crate::http::answer::{no_content, plain, with_type};
 use crate::http::body::Inbox;
 use crate::http::cors::{self, Origin};
 use crate::http::error::{ApiError, Internal};
+use crate::http::login::Stranger;
 use crate::logging::Trail;
 use crate::secret;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{ALLOW, CONNECTION, HOST, LOCATION};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use axum::middleware::Next;
@@ -174,13 +175,27 @@ fn spell_allow(response: &mut Response) {
 }
 
 /// No such path.
-pub async fn not_found() -> Response {
+pub fn no_such_path() -> Response {
     plain(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
+/// The router's answer where it has no path.
+pub async fn not_found(State(app): State<Arc<App>>, request: Request) -> Response {
+    knocked(&app, request).await.map_or_else(IntoResponse::into_response, |()| no_such_path())
+}
+
 /// The path exists, the method does not.
-pub async fn method_not_allowed() -> Response {
-    plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
+pub async fn method_not_allowed(State(app): State<Arc<App>>, request: Request) -> Response {
+    let refused = || plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
+    knocked(&app, request).await.map_or_else(IntoResponse::into_response, |()| refused())
+}
+
+/// What is below the doors counts against its sender, served or not (server-protocol 8).
+async fn knocked(app: &Arc<App>, request: Request) -> Result<(), ApiError> {
+    if ["/auth/", "/v1/auth/"].iter().any(|door| request.uri().path().starts_with(door)) {
+        Stranger::from_request_parts(&mut request.into_parts().0, app).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -58,6 +58,7 @@ pub async fn events(
     let mut response = with_type(StatusCode::OK, kind, Body::from_stream(pieces));
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     Ok(response)
 }
@@ -80,7 +81,7 @@ impl Watcher {
     /// Where the stream begins, and what it says first: what a returning watcher missed, or that it must load
     /// everything again; a `Last-Event-ID` we cannot place is echoed.
     async fn greet(&mut self, last_id: Option<&HeaderValue>) -> Result<Option<Bytes>, ApiError> {
-        let last_id = last_id.and_then(|v| v.to_str().ok()).filter(|id| !id.is_empty());
+        let last_id = last_id.map(|v| String::from_utf8_lossy(v.as_bytes())).filter(|id| !id.is_empty());
         // Before the look at the ring, so that the first watcher begins it at the head.
         let here = self.missed(Seq(i64::MAX)).await?.1;
         self.cursor = here;
@@ -91,7 +92,7 @@ impl Watcher {
                 self.cursor = cursor;
                 Ok(piece)
             }
-            _ => Ok(Some(refresh(id, self.app.control.now()))),
+            _ => Ok(Some(refresh(&id, self.app.control.now()))),
         }
     }
 

@@ -16,6 +16,6 @@ pub async fn last(State(app): State<Arc<App>>) -> Response {
     let mail = app.config.login.dev_inspect.then(|| app.post.last()).flatten();
     match mail {
         Some(mail) => json(StatusCode::OK, &mail),
-        None => around::not_found().await,
+        None => around::no_such_path(),
     }
 }
