@@ -12,7 +12,7 @@ use crate::datadir::{DataDir, DataDirError};
 use crate::descriptors::Share;
 use crate::disk::Room;
 use crate::ending::Ending;
-use crate::http::{App, Connections, Listeners, Role, SocketsError, Streams, Turns, serve};
+use crate::http::{App, Connections, Listeners, Role, SocketsError, Streams, Turns, Uploads, serve};
 use crate::identity::Identity;
 use crate::jobs::{self, Jobs};
 use crate::limit::Limits;
@@ -154,6 +154,7 @@ impl Server {
             connections: Connections::new(share.connections, config.trusted_proxies.clone()),
             streams: Streams::new(config.streams_per_key),
             turns: Turns::pages(),
+            uploads: Uploads::default(),
             room: Room::new(dir.path().to_owned(), config.disk_floor),
             schema: Arc::new(TdSchema),
             gate,

@@ -111,6 +111,9 @@ pub struct Principal {
     pub has_budget: bool,
     /// Whether anybody may hold it: a public link.
     pub is_public: bool,
+    /// Who has its share of what there is a bounded number of: its person, or whoever made that account, as long as
+    /// nothing but their word says that somebody is behind it. A person makes as many such accounts as they like.
+    pub counts_as: String,
 }
 
 impl Principal {
@@ -240,6 +243,24 @@ pub fn project_role(project: &str, have: Option<Role>, need: Role) -> Result<Rol
 mod tests {
     use super::*;
 
+    impl Principal {
+        /// A person with a key.
+        pub(crate) fn of(person: &str) -> Self {
+            Self {
+                key_id: format!("key of {person}"),
+                user_id: person.into(),
+                email: String::new(),
+                is_admin: false,
+                scopes: Scopes::stored("sync"),
+                expires_at: None,
+                grants: None,
+                has_budget: false,
+                is_public: false,
+                counts_as: person.into(),
+            }
+        }
+    }
+
     #[test]
     fn only_bearer_and_one_blank_is_a_bearer() {
         let missing = Err(Refusal::Unauthorized("missing authorization header"));
@@ -265,15 +286,8 @@ mod tests {
     fn a_token_is_never_more_than_its_maker_and_nothing_outside_its_grants() {
         let grant = |project: &str, role: &str| Grant { project: project.into(), role: role.into() };
         let token = Principal {
-            key_id: "tk_1".into(),
-            user_id: "u_1".into(),
-            email: String::new(),
-            is_admin: false,
-            scopes: Scopes::stored("sync"),
-            expires_at: None,
             grants: Some(vec![grant("a", "writer"), grant("b", "reader"), grant("c", "owner")]),
-            has_budget: false,
-            is_public: false,
+            ..Principal::of("u_1")
         };
         for (project, member, role) in [
             ("a", Some(Role::Owner), Some(Role::Writer)),

@@ -1,12 +1,14 @@
 //! Request bodies: at most 10 MiB of them, and what happens to the rest.
 //!
-//! Invariant: a push sees the first [`CAP`] bytes, any other route the first [`SHORT`]; the connection stays usable if no more than [`DRAIN`] bytes remain
+//! Invariants: what all pushes that are on their way hold in memory is bounded, and so is what one person's hold; a push sees the first [`CAP`] bytes, any other route the first [`SHORT`]; the connection stays usable if no more than [`DRAIN`] bytes remain
 //! unread, and is closed otherwise (server-protocol 1.3).
 //! Danger: answering without reading the rest makes the kernel reset the connection, and the client never sees the
 //! answer.
 
+use crate::auth::Principal;
 use crate::http::error::ApiError;
 use crate::http::json::{Fields, Invalid};
+use crate::http::shares::Shares;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -16,7 +18,7 @@ use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 /// Bytes of a push that are read.
@@ -32,6 +34,54 @@ const SILENCE: Duration = Duration::from_secs(15);
 const LONG_TAKES: Duration = Duration::from_secs(3600);
 /// How long any other body may take, and what is left of one.
 const SHORT_TAKES: Duration = Duration::from_secs(60);
+
+/// Memory is counted in pieces of so many bytes. The first one of a push is free: no single event waits.
+const PIECE: usize = SHORT;
+/// Most pieces of all pushes: half a gibibyte.
+const PIECES: usize = 512 * 1024 * 1024 / PIECE;
+/// Most pieces of one person's: three of the largest pushes, and more of those that people send.
+const PIECES_EACH: usize = 32 * 1024 * 1024 / PIECE;
+/// How long a push waits for memory that others hold.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The memory that pushes may hold before they are in the log. Held back, their last bytes kept hundreds of megabytes for
+/// as long as their sender liked.
+pub struct Uploads {
+    all: Arc<Semaphore>,
+    each: Shares<String>,
+}
+
+impl Default for Uploads {
+    fn default() -> Self {
+        Self { all: Arc::new(Semaphore::new(PIECES)), each: Shares::new(PIECES_EACH) }
+    }
+}
+
+/// The memory of one push.
+struct Held<'r> {
+    uploads: &'r Uploads,
+    who: &'r Principal,
+    pieces: Vec<[OwnedSemaphorePermit; 2]>,
+}
+
+impl Held<'_> {
+    /// Makes it enough for so many bytes.
+    async fn grow(&mut self, bytes: usize) -> Result<(), ApiError> {
+        let end = Instant::now() + PATIENCE;
+        while self.pieces.len() < bytes.saturating_sub(1) / PIECE {
+            let mine = self.uploads.each.of(self.who.counts_as.clone());
+            let mine = timeout_at(end, mine.acquire_owned()).await;
+            // Neither is ever closed, so only time can be up.
+            let Ok(Ok(mine)) = mine else { return Err(ApiError::rate_limited(PATIENCE)) };
+            let all = timeout_at(end, Arc::clone(&self.uploads.all).acquire_owned()).await;
+            let Ok(Ok(all)) = all else {
+                return Err(ApiError::unavailable("too much is being pushed at once", PATIENCE));
+            };
+            self.pieces.push([mine, all]);
+        }
+        Ok(())
+    }
+}
 
 /// A request's body, shared between its route and the layer that clears up behind it.
 #[derive(Clone)]
@@ -50,15 +100,23 @@ impl Inbox {
     }
 
     /// The first `most` bytes.
-    async fn read(&self, most: usize, takes: Duration) -> Result<Vec<u8>, ApiError> {
+    async fn read(
+        &self,
+        most: usize,
+        takes: Duration,
+        mut held: Option<&mut Held<'_>>,
+    ) -> Result<Vec<u8>, ApiError> {
         let (mut state, end) = (self.0.lock().await, Instant::now() + takes);
         let expected = state.body.size_hint().lower().min(most as u64);
         let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
         while bytes.len() < most {
             match state.next(end).await {
                 Ok(Some(data)) => {
-                    let room = most - bytes.len();
-                    bytes.extend_from_slice(&data[..data.len().min(room)]);
+                    let data = &data[..data.len().min(most - bytes.len())];
+                    if let Some(held) = &mut held {
+                        held.grow(bytes.len() + data.len()).await?;
+                    }
+                    bytes.extend_from_slice(data);
                 }
                 Ok(None) => break,
                 Err(Broken) => return Err(Invalid.into()),
@@ -115,13 +173,20 @@ pub struct Text(Vec<u8>);
 
 impl Text {
     /// Reads a push, after the caller was let through: strangers cannot make us hold megabytes.
-    pub async fn read(inbox: &Inbox) -> Result<Self, ApiError> {
-        inbox.read(CAP, LONG_TAKES).await.map(Self)
+    pub async fn push<T>(
+        inbox: &Inbox,
+        uploads: &Uploads,
+        who: &Principal,
+        read: impl FnOnce(&str) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        let mut held = Held { uploads, who, pieces: Vec::new() };
+        let bytes = inbox.read(CAP, LONG_TAKES, Some(&mut held)).await?;
+        read(&Self(bytes).as_str())
     }
 
     /// Reads any other body.
     pub async fn short(inbox: &Inbox) -> Result<Self, ApiError> {
-        inbox.read(SHORT, SHORT_TAKES).await.map(Self)
+        inbox.read(SHORT, SHORT_TAKES, None).await.map(Self)
     }
 
     /// The text.
@@ -159,13 +224,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Inbox {
 mod tests {
     use super::*;
     use crate::http::stream;
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse;
 
     #[tokio::test(start_paused = true)]
     async fn an_upload_that_falls_silent_is_refused_and_its_connection_not_kept() {
         let (_sender, chunks) = stream::channel();
         let inbox = Inbox::new(Body::new(chunks));
         let begun = tokio::time::Instant::now();
-        assert!(inbox.read(CAP, LONG_TAKES).await.is_err());
+        assert!(inbox.read(CAP, LONG_TAKES, None).await.is_err());
         assert_eq!(begun.elapsed(), SILENCE);
         assert!(!inbox.clear_up().await);
     }
@@ -180,7 +247,7 @@ mod tests {
         });
         let inbox = Inbox::new(Body::new(chunks));
         let begun = tokio::time::Instant::now();
-        assert!(inbox.read(SHORT, SHORT_TAKES).await.is_err());
+        assert!(inbox.read(SHORT, SHORT_TAKES, None).await.is_err());
         assert_eq!(begun.elapsed(), SHORT_TAKES);
         assert!(!inbox.clear_up().await);
         drop(inbox);
@@ -190,9 +257,28 @@ mod tests {
     #[tokio::test]
     async fn the_first_ten_mebibytes_are_read_and_a_little_more_is_cleared_up() {
         let inbox = Inbox::new(Body::from(vec![b'x'; CAP + 1]));
-        assert_eq!(inbox.read(CAP, LONG_TAKES).await.map(|bytes| bytes.len()).ok(), Some(CAP));
+        assert_eq!(inbox.read(CAP, LONG_TAKES, None).await.map(|bytes| bytes.len()).ok(), Some(CAP));
         assert!(inbox.clear_up().await);
         let inbox = Inbox::new(Body::from(vec![b'x'; DRAIN + 1]));
         assert!(!inbox.clear_up().await, "too much was left unread");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_pushes_hold_before_they_are_stored_is_bounded() {
+        let (uploads, ana, ben) = (Uploads::default(), Principal::of("ana"), Principal::of("ben"));
+        let upload = |who| Held { uploads: &uploads, who, pieces: Vec::new() };
+        let mut held = Vec::new();
+        for _ in 0..PIECES_EACH / (CAP / PIECE) {
+            let mut one = upload(&ana);
+            one.grow(CAP).await.expect("memory");
+            held.push(one);
+        }
+        let mut more = upload(&ana);
+        more.grow(PIECE).await.expect("the first piece is free");
+        let refused = more.grow(CAP).await.expect_err("hers is used up").into_response().status();
+        assert_eq!(refused, StatusCode::TOO_MANY_REQUESTS);
+        upload(&ben).grow(CAP).await.expect("his is not");
+        drop((more, held.pop()));
+        upload(&ana).grow(CAP).await.expect("given back");
     }
 }

@@ -39,7 +39,7 @@ pub async fn events(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let project = caller.in_project(&app, &id, Role::Reader).await?;
-    let place = app.streams.take(&caller.0.key_id)?;
+    let place = app.streams.take(&caller.0)?;
     let open = app.projects.open(&project).await?;
     let (head, ring) = (open.log.watch(), Arc::clone(&open.announcements));
     drop(open);

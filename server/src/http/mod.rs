@@ -37,6 +37,7 @@ mod query;
 mod range;
 mod redirect;
 mod serve;
+mod shares;
 mod snapshot;
 mod sockets;
 mod status;
@@ -44,6 +45,7 @@ mod stream;
 mod streams;
 mod turns;
 
+pub use body::Uploads;
 pub use connections::Connections;
 pub use error::ApiError;
 pub use serve::serve;
@@ -106,6 +108,8 @@ pub struct App {
     pub streams: Arc<Streams>,
     /// Pages that are being read.
     pub turns: Turns,
+    /// The memory that pushes may hold.
+    pub uploads: Uploads,
     /// Whether the disk has room for more events.
     pub room: Room,
     /// Becomes true once, when a stop begins.

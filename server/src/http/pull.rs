@@ -127,7 +127,7 @@ async fn wait_for_news(
         seen = seen.max(there);
         // Only who really waits takes a place among the streams.
         if place.is_none() {
-            place = Some(app.streams.take(&caller.0.key_id)?);
+            place = Some(app.streams.take(&caller.0)?);
         }
         tokio::select! {
             _ = stop.wait_for(|stopping| *stopping) => return Ok(()),

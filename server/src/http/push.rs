@@ -41,7 +41,7 @@ pub async fn push(
     inbox: Inbox,
 ) -> Result<Response, ApiError> {
     let project = caller.in_project(&app, &id, Role::Writer).await?;
-    let push = parse(&Text::read(&inbox).await?.as_str(), &*app.schema)?;
+    let push = Text::push(&inbox, &app.uploads, &caller.0, |text| parse(text, &*app.schema)).await?;
     app.has_room()?;
     let _writing = caller.write_in(&app, &project, Role::Writer).await?;
     let open = app.projects.open(&project).await?;

@@ -7,8 +7,8 @@
 
 use crate::auth::Principal;
 use crate::http::error::ApiError;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::http::shares::Shares;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
@@ -23,13 +23,11 @@ const DOWNLOADS: usize = 128;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// When to come back.
 const LATER: Duration = Duration::from_secs(5);
-/// People who are remembered before those without a turn are forgotten.
-const MOST: usize = 1_000;
 
 /// All turns.
 pub struct Turns {
     all: Arc<Semaphore>,
-    each: Mutex<HashMap<String, Arc<Semaphore>>>,
+    each: Shares<String>,
 }
 
 /// A turn that was taken.
@@ -48,15 +46,15 @@ impl Turns {
     }
 
     fn new(all: usize) -> Self {
-        Self { all: Arc::new(Semaphore::new(all)), each: Mutex::default() }
+        Self { all: Arc::new(Semaphore::new(all)), each: Shares::new(EACH) }
     }
 
     /// A turn for whoever calls. Public links are on their own, all of one maker together: anybody may hold one, and must
     /// not use up its maker's turns; and a maker of many must not have more than others.
     pub async fn take(&self, who: &Principal) -> Result<Turn, ApiError> {
         let mine = match who.is_public {
-            true => self.of(&format!("links of {}", who.user_id)),
-            false => self.of(&who.user_id),
+            true => self.each.of(format!("links of {}", who.counts_as)),
+            false => self.each.of(who.counts_as.clone()),
         };
         let end = Instant::now() + PATIENCE;
         // Neither is ever closed, so only time can be up.
@@ -68,33 +66,14 @@ impl Turns {
             _ => Err(ApiError::unavailable("the server is sending as much as it can", LATER)),
         }
     }
-
-    fn of(&self, who: &str) -> Arc<Semaphore> {
-        let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
-        if each.len() >= MOST {
-            each.retain(|_, turns| Arc::strong_count(turns) > 1);
-        }
-        Arc::clone(each.entry(who.into()).or_insert_with(|| Arc::new(Semaphore::new(EACH))))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::Scopes;
 
     fn who(user: &str, is_public: bool) -> Principal {
-        Principal {
-            key_id: format!("key of {user}"),
-            user_id: user.into(),
-            email: String::new(),
-            is_admin: false,
-            scopes: Scopes::stored("sync"),
-            expires_at: None,
-            grants: None,
-            has_budget: false,
-            is_public,
-        }
+        Principal { is_public, ..Principal::of(user) }
     }
 
     #[tokio::test(start_paused = true)]
@@ -108,6 +87,8 @@ mod tests {
         assert!(turns.take(&who("ana", false)).await.is_err());
         assert_eq!(begun.elapsed(), PATIENCE, "waited for, then refused");
         assert!(turns.take(&who("ben", false)).await.is_ok());
+        let invented = Principal { counts_as: "ana".into(), ..who("invented", false) };
+        assert!(turns.take(&invented).await.is_err(), "an account that she alone vouches for has hers");
         taken.push(turns.take(&who("ana", true)).await.expect("whoever holds her link has a turn"));
         for _ in 0..EACH - 1 {
             taken.push(turns.take(&who("ana", true)).await.expect("a turn"));

@@ -94,6 +94,16 @@ fn hand_over(
     Ok(true)
 }
 
+/// Of the account `u`: whoever answers for it, and that is itself once it is proven ([`Principal::counts_as`]). An account
+/// that nothing proves may have vouched for the next one.
+///
+/// [`Principal::counts_as`]: crate::auth::Principal::counts_as
+pub(super) const COUNTS_AS: &str = "(WITH RECURSIVE answers(id, steps) AS (
+        SELECT u.id, 0
+        UNION ALL SELECT v.by_user, steps + 1 FROM answers JOIN tdsync_vouched v ON v.user_id = answers.id
+        WHERE steps < 100
+    ) SELECT id FROM answers ORDER BY steps DESC LIMIT 1) AS counts_as";
+
 /// Whether only another owner's word says that this account is who its address says. Without mail nothing proves it: an
 /// owner who invited a stranger's address could take the link themselves, and be in every project that others give to it.
 pub(super) fn is_unproven(c: &Connection, user: &str, owner: &str) -> Result<bool, ControlError> {

@@ -1,6 +1,7 @@
 //! API keys and the enrolment links that make them.
 
-use super::{invitations, maybe_time, stamp, time, tokens, users};
+use super::invitations::{self, COUNTS_AS};
+use super::{maybe_time, stamp, time, tokens, users};
 use crate::auth::{Principal, Role, Scopes};
 use crate::control::invitations::Answered;
 use crate::control::{ControlError, Enrolment, Key, NewEnrolment, NewKey, Redeemed};
@@ -9,10 +10,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 use td_engine::time::ClientTime;
 
 pub(super) fn principal(c: &Connection, key_hash: &str) -> Result<Option<Principal>, ControlError> {
-    let mut q = c.prepare_cached(
-        "SELECT k.id, k.user_id, u.email, u.is_admin, k.scopes, k.expires_at
-         FROM api_keys k JOIN users u ON u.id = k.user_id WHERE k.key_hash = ?1",
-    )?;
+    let mut q = c.prepare_cached(&format!(
+        "SELECT k.id, k.user_id, u.email, u.is_admin, k.scopes, k.expires_at, {COUNTS_AS}
+         FROM api_keys k JOIN users u ON u.id = k.user_id WHERE k.key_hash = ?1"
+    ))?;
     let found = q.query_row([key_hash], |row| {
         Ok(Principal {
             key_id: row.get("id")?,
@@ -24,6 +25,7 @@ pub(super) fn principal(c: &Connection, key_hash: &str) -> Result<Option<Princip
             grants: None,
             has_budget: false,
             is_public: false,
+            counts_as: row.get("counts_as")?,
         })
     });
     match found.optional()? {

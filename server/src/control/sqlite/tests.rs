@@ -120,6 +120,29 @@ fn an_enrolment_link_works_once_and_not_after_its_time() {
 }
 
 #[test]
+fn an_account_that_a_person_vouches_for_has_its_share_of_what_they_have() {
+    let w = world();
+    let [ana, ben, cleo] = ["a", "b", "c"].map(|who| user(&w, &format!("{who}@test.local")));
+    let counts_as = |who: &User| {
+        let key = key(None);
+        w.store.create_key(&who.id, &key, noon()).expect("key");
+        w.store.principal(&secret::hash(&key.plaintext)).expect("look").expect("known").counts_as
+    };
+    let vouch = |who: &User, by: &User| {
+        let sql = "INSERT OR REPLACE INTO tdsync_vouched VALUES (?1, ?2)";
+        w.store.write(|tx| Ok(tx.execute(sql, [&who.id, &by.id])?)).expect("vouched")
+    };
+    assert_eq!(counts_as(&ben), ben.id);
+    vouch(&ben, &ana);
+    vouch(&cleo, &ben);
+    assert_eq!([counts_as(&ana), counts_as(&ben), counts_as(&cleo)], [(); 3].map(|()| ana.id.clone()));
+    vouch(&ana, &cleo);
+    assert!(!counts_as(&ana).is_empty(), "a ring has an end");
+    w.store.write(|tx| invitations::proven(tx, &ben.id)).expect("proven");
+    assert_eq!(counts_as(&ben), ben.id);
+}
+
+#[test]
 fn times_are_written_in_the_one_form_that_the_reference_sorts_by() {
     let w = world();
     user(&w, "a@test.local");

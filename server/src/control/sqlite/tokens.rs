@@ -1,5 +1,6 @@
 //! Tokens in tables of ours.
 
+use super::invitations::COUNTS_AS;
 use super::{SqliteControl, maybe_time, members, stamp, time};
 use crate::auth::{Principal, Role, Scopes};
 use crate::clock::later;
@@ -48,10 +49,10 @@ fn token(c: &Connection, row: &Row<'_>) -> rusqlite::Result<Token> {
 
 /// The holder of a token: its maker, with the grants as the only projects there are.
 pub(super) fn principal(c: &Connection, key_hash: &str) -> Result<Option<Principal>, ControlError> {
-    let mut q = c.prepare_cached(
-        "SELECT t.id, t.kind, t.maker, u.email, t.expires_at, t.max_events FROM tdsync_tokens t JOIN users u ON u.id = t.maker
-         WHERE t.key_hash = ?1",
-    )?;
+    let mut q = c.prepare_cached(&format!(
+        "SELECT t.id, t.kind, t.maker, u.email, t.expires_at, t.max_events, {COUNTS_AS}
+         FROM tdsync_tokens t JOIN users u ON u.id = t.maker WHERE t.key_hash = ?1",
+    ))?;
     let found = q.query_row([key_hash], |row| {
         let id: String = row.get("id")?;
         Ok(Principal {
@@ -64,6 +65,7 @@ pub(super) fn principal(c: &Connection, key_hash: &str) -> Result<Option<Princip
             is_admin: false,
             scopes: Scopes::stored("sync"),
             expires_at: maybe_time(row, "expires_at")?,
+            counts_as: row.get("counts_as")?,
         })
     });
     Ok(found.optional()?)
