@@ -1,21 +1,28 @@
 //! Connections that are open, counted: so many of all, and so many of one client.
 //!
 //! Duty: keep strangers, who need no key for a connection, from taking the descriptors of everybody else. Over the bound
-//! a connection is closed as it comes: left in the socket's queue it would keep those behind it waiting.
+//! a connection is closed as it comes: left in the socket's queue it would keep those behind it waiting. The same for
+//! handshakes, which are work for us before anybody said who they are; those beyond wait.
 //! Invariant: a place is given back when its [`Seat`] is dropped, however the connection ended.
 //! Danger: an address that stands for many clients. A proxy's connections are its clients', so what
 //! `SYNC_TRUSTED_PROXIES` names has no bound of its own; nor has this machine.
 
 use crate::config::Networks;
+use crate::http::shares::Shares;
 use crate::limit::network;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Most of one client: offices behind one address have as many devices, with several connections each.
 const EACH: usize = 256;
+/// Handshakes under way at once.
+const HANDSHAKES: usize = 512;
+/// Those of one client. Silent ones hold theirs for as long as a handshake may take.
+const HANDSHAKES_EACH: usize = 32;
 /// Clients that it takes to occupy everything, where there are few places.
 const SHARES: usize = 4;
 
@@ -25,6 +32,8 @@ pub struct Connections {
     each: usize,
     proxies: Networks,
     open: Mutex<Open>,
+    handshakes: Arc<Semaphore>,
+    handshakes_each: Shares<IpAddr>,
     refused: AtomicU64,
     told: Seldom,
 }
@@ -46,7 +55,9 @@ impl Connections {
     pub fn new(most: usize, proxies: Networks) -> Arc<Self> {
         let each = EACH.min(most / SHARES).max(1);
         let (open, refused, told) = (Mutex::default(), AtomicU64::new(0), Seldom::default());
-        Arc::new(Self { most, each, proxies, open, refused, told })
+        let (handshakes, handshakes_each) =
+            (Arc::new(Semaphore::new(HANDSHAKES)), Shares::new(HANDSHAKES_EACH));
+        Arc::new(Self { most, each, proxies, open, handshakes, handshakes_each, refused, told })
     }
 
     /// A place for a connection from there, if there is one.
@@ -78,6 +89,18 @@ impl Connections {
 
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// Waits for a handshake's turn.
+    pub async fn handshake(&self) -> [Option<OwnedSemaphorePermit>; 2] {
+        // Neither is ever closed. One's own first: who waits for that takes nothing from others.
+        let mine = match self.client {
+            Some(client) => self.of.handshakes_each.of(client).acquire_owned().await.ok(),
+            None => None,
+        };
+        [mine, Arc::clone(&self.of.handshakes).acquire_owned().await.ok()]
     }
 }
 
@@ -170,6 +193,23 @@ mod tests {
         let seats: Vec<Seat> = (0..EACH).filter_map(|_| many.enter(ip("192.0.2.1"))).collect();
         assert_eq!(seats.len(), EACH);
         assert!(many.enter(ip("192.0.2.1")).is_none() && many.enter(ip("192.0.2.2")).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_handshakes_of_one_client_hold_up_no_other_one() {
+        let connections = Connections::new(10_000, Networks::default());
+        let seat = |peer| connections.enter(ip(peer)).expect("a seat");
+        let silent: Vec<Seat> = (0..=HANDSHAKES_EACH).map(|_| seat("192.0.2.1")).collect();
+        let mut under_way = Vec::new();
+        for seat in &silent[1..] {
+            under_way.push(seat.handshake().await);
+        }
+        let soon = |seat: Seat| async move { tokio::time::timeout(PAUSE, seat.handshake()).await.is_ok() };
+        const PAUSE: Duration = Duration::from_secs(1);
+        assert!(tokio::time::timeout(PAUSE, silent[0].handshake()).await.is_err());
+        assert!(soon(seat("192.0.2.2")).await && soon(seat("127.0.0.1")).await);
+        under_way.pop();
+        assert!(tokio::time::timeout(PAUSE, silent[0].handshake()).await.is_ok());
     }
 
     #[test]

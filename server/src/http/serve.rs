@@ -4,7 +4,7 @@
 //! shutdown timeout. A connection to which nothing is owed does not keep it waiting. A handed-over socket stays open in
 //! whoever owns it, so a restart refuses nobody.
 
-use crate::http::connections::Seldom;
+use crate::http::connections::{Seat, Seldom};
 use crate::http::owed::{Owed, Watched};
 use crate::http::redirect::{HEALTH, redirects};
 use crate::http::sockets::{Listeners, Role};
@@ -27,16 +27,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tower::ServiceExt;
 
 /// A connection that sends no request head for so long is closed, also a kept one. The reference's two minutes: stock
 /// clients keep a connection for 90 s, and one that we close first can be the one they send their next push on.
 const IDLE: Duration = Duration::from_secs(120);
-/// A handshake that takes longer is given up.
+/// A handshake that takes longer is given up, as is one whose turn does not come.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Handshakes under way at once; more wait in the socket's queue.
-const HANDSHAKES: usize = 512;
 /// How a connection fails that its client has given up before it was accepted.
 const GONE: [io::ErrorKind; 2] = [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset];
 /// Before accepting is tried again.
@@ -49,19 +47,13 @@ const HSTS: HeaderValue = HeaderValue::from_static("max-age=2592000");
 pub async fn serve(listeners: Listeners, app: Arc<App>, stop: impl Future<Output = ()>) -> io::Result<bool> {
     let connections = Arc::new(GracefulShutdown::new());
     let (halt, halted) = watch::channel(());
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
     let (service, redirects) = (router(Arc::clone(&app)), redirects(Arc::clone(&app)));
     let mut accepting = Vec::new();
     for (role, listener) in listeners.0 {
         let listener = TcpListener::from_std(listener)?;
         let (app, service, redirects) = (Arc::clone(&app), service.clone(), redirects.clone());
         let door = Door { role, app, service, redirects, halted: halted.clone() };
-        accepting.push(tokio::spawn(accept(
-            listener,
-            door,
-            Arc::clone(&handshakes),
-            Arc::clone(&connections),
-        )));
+        accepting.push(tokio::spawn(accept(listener, door, Arc::clone(&connections))));
     }
     stop.await;
     app.stopping.send_replace(true);
@@ -89,35 +81,19 @@ struct Door {
     halted: watch::Receiver<()>,
 }
 
-async fn accept(
-    listener: TcpListener,
-    mut door: Door,
-    handshakes: Arc<Semaphore>,
-    connections: Arc<GracefulShutdown>,
-) {
+async fn accept(listener: TcpListener, mut door: Door, connections: Arc<GracefulShutdown>) {
     let failed = Seldom::default();
     loop {
-        let next = async {
-            // Waited for before the connection is taken, so that a full house is the socket's queue and no memory of ours.
-            let permit = match door.role {
-                Role::Https => Arc::clone(&handshakes).acquire_owned().await.ok(),
-                Role::Plain | Role::Redirect => None,
-            };
-            (listener.accept().await, permit)
-        };
-        let (accepted, permit) = tokio::select! {
-            next = next => next,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             _ = door.halted.changed() => return,
         };
         match accepted {
             Ok((stream, peer)) => {
                 let Some(seat) = door.app.connections.enter(peer.ip()) else { continue };
                 let watcher = connections.watcher();
-                let talk = door.clone().converse(stream, peer, permit, watcher);
-                tokio::spawn(async move {
-                    talk.await;
-                    drop(seat);
-                });
+                let door = door.clone();
+                tokio::spawn(async move { door.converse(stream, peer, &seat, watcher).await });
             }
             // The client's own doing; the next one waits already.
             Err(e) if GONE.contains(&e.kind()) => {}
@@ -134,24 +110,21 @@ async fn accept(
 }
 
 impl Door {
-    async fn converse(
-        self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        permit: Option<OwnedSemaphorePermit>,
-        watcher: Watcher,
-    ) {
+    async fn converse(self, stream: TcpStream, peer: SocketAddr, seat: &Seat, watcher: Watcher) {
         // Answers are written whole; waiting for more to send only delays them.
         let _ = stream.set_nodelay(true);
         match (self.role, self.app.tls.clone()) {
             (Role::Https, Some(tls)) => {
                 let mut halted = self.halted.clone();
+                let shaking = async {
+                    let _turn = seat.handshake().await;
+                    tls.acceptor().accept(stream).await
+                };
                 let shaken = tokio::select! {
-                    shaken = tokio::time::timeout(HANDSHAKE, tls.acceptor().accept(stream)) => shaken,
+                    shaken = tokio::time::timeout(HANDSHAKE, shaking) => shaken,
                     // Nothing was asked yet, so nothing is owed.
                     _ = halted.changed() => return,
                 };
-                drop(permit);
                 match shaken {
                     // A validation is over with its handshake; there is no HTTP in it (RFC 8737).
                     Ok(Ok(mut stream)) if stream.get_ref().1.alpn_protocol() == Some(ACME_TLS) => {
