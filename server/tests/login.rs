@@ -192,6 +192,11 @@ fn the_page_of_a_web_login_may_be_an_app_with_a_query_of_its_own() {
         let mail = server.ask(&Ask::get("/internal/dev/last-email")).json();
         assert!(mail["text"].as_str().is_some_and(|text| text.contains(link)), "{mail}");
     }
+    let server = Server::with(&[("SYNC_DEV_EMAIL_INSPECT", "1"), MEMORY[0]]);
+    server.admin(&["create-user", "--email", "ana@test.local"]);
+    let ask = json!({"email": "ana@test.local", "redirect_uri": "https://x.test", "state": "s"});
+    assert_eq!(server.ask(&Ask::post("/v1/auth/web/start").json(&ask)).status, 200);
+    assert_eq!(server.ask(&Ask::get("/internal/dev/last-email")).status, 404, "there is no page to lead to");
 }
 
 #[test]
@@ -317,7 +322,7 @@ fn a_stranger_who_asks_for_logins_keeps_nobody_from_signing_in_and_is_shown_as_o
         assert_eq!(server.ask(&ask.json(&body)).status, 200);
     };
     // What is typed around an address does not hide whose account is asked for.
-    begin("203.0.113.66", "mallory@test.local <ben@test.local>");
+    begin("203.0.113.66", "\"mallory@test.local\" <ben@test.local>");
     begin("198.51.100.7", "ben@test.local");
     begin("198.51.100.7", "ben@test.local");
     let waiting = server.admin(&["logins", "list"]);

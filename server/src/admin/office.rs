@@ -143,8 +143,8 @@ impl Office {
     fn set_admin(&self, email: &str, admin: bool) -> Answer {
         let (user, now) = (self.user(email)?, self.control().now());
         let text = match self.control().change_now(|s| s.set_admin(&user.id, admin, now))? {
-            Change::Done if admin => format!("granted admin to {email}\n"),
-            Change::Done => format!("revoked admin from {email}\n"),
+            Change::Done if admin => format!("granted admin to {}\n", user.email),
+            Change::Done => format!("revoked admin from {}\n", user.email),
             Change::Last => return Err(AdminError::new("last_admin", "cannot revoke last admin")),
             Change::Unknown => {
                 return Err(AdminError::new("user_not_found", format!("user not found: {email}")));

@@ -334,6 +334,18 @@ mod tests {
     }
 
     #[test]
+    fn the_default_folder_of_projects_is_beside_the_database() {
+        let projects = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string()));
+            Config::from_pairs(pairs).expect("good").projects
+        };
+        assert_eq!(projects(&[]), Path::new("./data/projects"));
+        assert_eq!(projects(&[("SYNC_SERVER_DB_PATH", "/x/y.db")]), Path::new("/x/projects"));
+        let both = [("SYNC_SERVER_DB_PATH", "/x/y.db"), ("SYNC_PROJECT_DATA_DIR", "p")];
+        assert_eq!(projects(&both), Path::new("p"));
+    }
+
+    #[test]
     fn all_faults_are_told_at_once() {
         let err =
             config(&[("SYNC_SHUTDOWN_TIMEOUT", "soon"), ("SYNC_RATE_LIMIT_PUSH", "0"), ("SYNC_NOPE", "1")]);

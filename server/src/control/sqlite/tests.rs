@@ -1,6 +1,9 @@
 use super::*;
 use crate::auth::Scopes;
 use crate::clock::{at, later};
+use crate::control::logins::{
+    DeviceProof, Exchanged, LoginEvent, LoginStore, Metadata, NewLogin, Polled, Purpose, WebProof,
+};
 use crate::control::{Keep, Lifecycle, Oversight};
 use crate::secret;
 use std::time::Duration;
@@ -140,6 +143,44 @@ fn an_account_that_a_person_vouches_for_has_its_share_of_what_they_have() {
     assert!(!counts_as(&ana).is_empty(), "a ring has an end");
     w.store.write(|tx| invitations::proven(tx, &ben.id)).expect("proven");
     assert_eq!(counts_as(&ben), ben.id);
+}
+
+/// Its row says so only when a job has swept by.
+#[test]
+fn a_login_that_is_overdue_is_over_before_it_is_swept() {
+    let w = world();
+    let ana = user(&w, "a@test.local");
+    let new = |purpose, selector: &str| NewLogin {
+        purpose,
+        email: ana.email.clone(),
+        user_id: ana.id.clone(),
+        selector: selector.into(),
+        token_hash: "token".into(),
+        device: Some(DeviceProof { code_hash: "code".into(), challenge: "x".into() })
+            .filter(|_| purpose == Purpose::DeviceLogin),
+        web: Some(WebProof { redirect_uri: "https://x".into(), state_hash: "state".into() })
+            .filter(|_| purpose == Purpose::WebLogin),
+        client: String::new(),
+        user_agent: String::new(),
+        expires_at: later(noon(), Duration::from_secs(900)),
+    };
+    let begun = LoginEvent {
+        kind: "challenge_started",
+        request: String::new(),
+        email: String::new(),
+        metadata: Metadata::new(),
+    };
+    for (purpose, selector) in [(Purpose::DeviceLogin, "device"), (Purpose::WebLogin, "web")] {
+        w.store.start_login(&new(purpose, selector), &begun, noon()).expect("begun");
+    }
+    let late = later(noon(), Duration::from_secs(901));
+    let (of, key) = (Metadata::new(), key(None));
+    assert!(w.store.is_login_pending("code", noon()).expect("asked"));
+    assert!(!w.store.is_login_pending("code", late).expect("asked"));
+    let polled = w.store.finish_device_login("code", "x", &key, &of, late).expect("polled");
+    assert!(matches!(polled, Polled::Expired), "{polled:?}");
+    let exchanged = w.store.finish_web_login("web", "token", "state", &key, &of, late).expect("tried");
+    assert_eq!(exchanged, Exchanged::Expired);
 }
 
 #[test]
