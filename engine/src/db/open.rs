@@ -190,6 +190,8 @@ pub(super) fn open(place: &Place, purpose: Purpose) -> Result<ProjectDb, OpenErr
     configure(&conn, purpose)?;
     // Only if one is missing: looking at a project must not wait for whoever writes to it.
     if !has_own_tables(&conn, purpose)? {
+        // Before ours is made on one of the reference's tables: a file that lacks it is damaged, not unavailable.
+        Catalog::read(&conn)?.map_err(|what| OpenError::Damaged { path: place.path().into(), what })?;
         let tx = rusqlite::Transaction::new_unchecked(&conn, rusqlite::TransactionBehavior::Immediate)?;
         add_own_tables(&tx, purpose)?;
         tx.commit()?;
@@ -231,7 +233,8 @@ fn has_own_tables(conn: &Connection, purpose: Purpose) -> rusqlite::Result<bool>
             return Ok(false);
         }
     }
-    Ok(true)
+    let index = "SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = 'tdsync_dependents'";
+    conn.prepare_cached(index)?.exists([])
 }
 
 fn add_own_tables(conn: &Connection, purpose: Purpose) -> rusqlite::Result<()> {

@@ -1,4 +1,4 @@
--- Tables of ours beside the reference's. It ignores them, and may replace the whole file without them (a bootstrap):
+-- Tables of ours, and an index, beside the reference's. It ignores them, and may replace the whole file without them (a bootstrap):
 -- nothing here is a truth of its own. All but tdsync_before can be computed again from the log.
 
 -- 'rules': the apply rules that made the rows; 'cursor': the newest sequence they contain.
@@ -36,3 +36,8 @@ CREATE TABLE IF NOT EXISTS tdsync_before (
     image TEXT,
     PRIMARY KEY (entity_type, entity_id)
 ) WITHOUT ROWID;
+
+-- Not a table, and on one of the reference's, which keeps it up to date without knowing it: "what depends on this issue"
+-- is asked for every new edge (the cycle rule) and for every issue that goes. By this column alone, so that rows come in
+-- the order in which they came without it.
+CREATE INDEX IF NOT EXISTS tdsync_dependents ON issue_dependencies(depends_on_id);

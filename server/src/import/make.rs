@@ -142,7 +142,7 @@ pub(super) fn copy_log(from: &Path, to: &Path, numbers_after: i64) -> Result<(),
     let source = look(from, scratch).map_err(|_| ImportError::Changed { path: from.to_path_buf() })?;
     let log = copy(&source, to)?;
     let settled = || -> rusqlite::Result<()> {
-        drop_tables(&log, &["_litestream_*", "tdsync_*"])?;
+        drop_named(&log, &["_litestream_*", "tdsync_*"])?;
         log.execute_batch(
             "CREATE INDEX IF NOT EXISTS idx_events_entity ON events(entity_type, entity_id);
              DELETE FROM sqlite_sequence",
@@ -154,14 +154,17 @@ pub(super) fn copy_log(from: &Path, to: &Path, numbers_after: i64) -> Result<(),
     log.close().map_err(|(_, e)| database(to)(e))
 }
 
-/// Drops the tables whose names match.
-pub(super) fn drop_tables(conn: &Connection, patterns: &[&str]) -> rusqlite::Result<()> {
+/// Drops the tables and indexes whose names match.
+pub(super) fn drop_named(conn: &Connection, patterns: &[&str]) -> rusqlite::Result<()> {
     for pattern in patterns {
-        let ask = "SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB ?1";
-        let names: Vec<String> =
-            conn.prepare(ask)?.query_map([pattern], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        for name in names {
-            conn.execute_batch(&format!("DROP TABLE \"{}\"", name.replace('"', "\"\"")))?;
+        let ask = "SELECT type, name FROM sqlite_master WHERE type IN ('table', 'index') AND name GLOB ?1";
+        let found = conn
+            .prepare(ask)?
+            .query_map([pattern], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<Vec<(String, String)>, _>>()?;
+        for (kind, name) in found {
+            // An index goes with its table, which may have been named first.
+            conn.execute_batch(&format!("DROP {kind} IF EXISTS \"{}\"", name.replace('"', "\"\"")))?;
         }
     }
     Ok(())

@@ -12,7 +12,7 @@ use super::error::{ImportError, database};
 use super::events::examine;
 use super::held::Stamps;
 use super::look::{look, unsynced};
-use super::make::{copy_log, drop_tables, log_options, server_db, settle};
+use super::make::{copy_log, drop_named, log_options, server_db, settle};
 use super::plan::{Done, Plan, ProjectDone, ProjectPlan};
 use super::rest::DEVICE;
 use super::source::{self, Source, bytes, refuse_file};
@@ -169,7 +169,7 @@ fn as_the_reference_has_it(view: &Path, log: &Path) -> rusqlite::Result<i64> {
     let log = Connection::open(log)?;
     log.execute_batch("DELETE FROM sqlite_sequence WHERE name <> 'events'")?;
     let tx = state.transaction()?;
-    drop_tables(&tx, &["tdsync_*"])?;
+    drop_named(&tx, &["tdsync_*"])?;
     let mut ask = log.prepare(
         "SELECT client_action_id, session_id, action_type, entity_type, entity_id,
                 CASE WHEN json_valid(text) THEN coalesce(json_extract(text, '$.previous_data'), '') ELSE '' END,
