@@ -15,6 +15,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use td_engine::id::Epoch;
 
+/// What the server keeps in the directory beside its databases. `staging` is emptied by every start; the others are read,
+/// replaced or refused as what their names say.
+pub const OWN_NAMES: [&str; 6] = ["LOCK", "epoch", "identity.key", "staging", "td-sync.sock", "tls"];
+
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {

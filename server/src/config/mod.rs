@@ -10,6 +10,7 @@ mod login;
 mod mail;
 mod networks;
 mod operating;
+mod places;
 mod table;
 mod tls;
 mod value;
@@ -179,6 +180,8 @@ impl Config {
                 Err(fault) => faults.push(fault),
             }
         }
+        let (server_db, projects) = places(|name| texts.get(name).map(String::as_str));
+        faults.extend(places::faults(&server_db, &projects));
         if !faults.is_empty() {
             return Err(ConfigError(faults));
         }
@@ -192,9 +195,7 @@ impl Config {
         };
         let bad = |name: &str| ConfigError(vec![format!("{name}: {:?} cannot be used", text(name))]);
         let listen = value::parse_listen(&text("SYNC_LISTEN_ADDR")).ok_or_else(|| bad("SYNC_LISTEN_ADDR"))?;
-        let server_db = PathBuf::from(text("SYNC_SERVER_DB_PATH"));
-        let projects = given("SYNC_PROJECT_DATA_DIR")
-            .map_or_else(|| folder_of(&server_db).join("projects"), PathBuf::from);
+        let (server_db, projects) = places(given);
         let timeout = text("SYNC_SHUTDOWN_TIMEOUT");
         let tls = TlsConfig::read(given, text)?;
         let default_url = || tls.as_ref().map_or_else(|| default_base_url(listen), TlsConfig::base_url);
@@ -233,6 +234,15 @@ impl Config {
     pub fn data_dir(&self) -> PathBuf {
         folder_of(&self.server_db)
     }
+}
+
+/// `server.db` and the parent of all project folders.
+fn places<'a>(given: impl Fn(&str) -> Option<&'a str>) -> (PathBuf, PathBuf) {
+    let default = || table::find("SYNC_SERVER_DB_PATH").and_then(|v| v.default);
+    let server_db = PathBuf::from(given("SYNC_SERVER_DB_PATH").or_else(default).unwrap_or_default());
+    let projects =
+        given("SYNC_PROJECT_DATA_DIR").map_or_else(|| folder_of(&server_db).join("projects"), PathBuf::from);
+    (server_db, projects)
 }
 
 fn folder_of(file: &Path) -> PathBuf {
