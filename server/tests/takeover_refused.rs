@@ -15,6 +15,10 @@ fn sql(path: &Path, text: &str) {
     Connection::open(path).expect("open").execute_batch(text).expect(text);
 }
 
+fn journal(go: &Deployment, row: &str) {
+    sql(&go.go().join("server.db"), &format!("INSERT INTO {row}"));
+}
+
 fn grow(path: &Path) {
     let file = std::fs::OpenOptions::new().write(true).open(path).expect("open");
     file.set_len(1 << 40).expect("a hole");
@@ -82,6 +86,25 @@ fn what_is_no_deployment_of_the_reference_is_refused_by_name_and_left_alone() {
         ("damaged", &|go| sql(&go.go().join("server.db"), "ALTER TABLE users DROP COLUMN is_admin")),
         ("damaged", &|go| sql(&go.go().join("server.db"), "UPDATE users SET created_at = 'once'")),
         ("damaged", &|go| sql(&go.go().join("server.db"), "UPDATE projects SET name = x'00ff'")),
+        ("damaged", &|go| sql(&go.go().join("server.db"), "UPDATE users SET is_admin = 'yes'")),
+        ("damaged", &|go| sql(&go.go().join("server.db"), "UPDATE projects SET event_count = 'many'")),
+        ("damaged", &|go| sql(&go.go().join("server.db"), "UPDATE sync_cursors SET last_event_id = 1.5")),
+        ("damaged", &|go| journal(go, "rate_limit_events (endpoint_class, created_at) VALUES ('auth', 'x')")),
+        ("damaged", &|go| {
+            journal(go, "rate_limit_events (endpoint_class, created_at) VALUES ('auth', NULL)")
+        }),
+        ("damaged", &|go| {
+            journal(go, "auth_events (auth_request_id, email, event_type) VALUES ('', 'a', x'00')")
+        }),
+        // With the numbers used up, nothing could be noted any more.
+        ("damaged", &|go| {
+            let last = format!("rate_limit_events (id, endpoint_class) VALUES ({}, 'auth')", i64::MAX);
+            journal(go, &last);
+        }),
+        ("damaged", &|go| {
+            let given = format!("sqlite_sequence (name, seq) VALUES ('auth_events', {})", i64::MAX);
+            journal(go, &given);
+        }),
         ("foreign_schema", &|go| sql(&go.go().join("server.db"), "ALTER TABLE users ADD COLUMN phone TEXT")),
         ("foreign_schema", &|go| sql(&go.go().join("server.db"), "DELETE FROM schema_info")),
         ("foreign_schema", &|go| sql(&go.go().join("server.db"), "UPDATE schema_info SET value = '0'")),

@@ -4,6 +4,7 @@
 //! an operator's eye.
 //! Danger: keys. Their hashes are copied as they are; nothing here can see or make one.
 
+use super::events::HIGHEST;
 use super::look::{Unreadable, damage};
 use super::plan::Left;
 use super::table::{TABLES, TableFacts, carry, columns};
@@ -113,16 +114,24 @@ fn version(conn: &Connection) -> Result<u32, Unreadable> {
     }
 }
 
-/// Numbers of rows that were deleted are not given out again.
-fn carry_numbering(from: &Connection, to: &Connection, table: &str) -> rusqlite::Result<()> {
-    if columns(from, "sqlite_sequence")?.is_empty() {
-        return Ok(());
-    }
+/// Numbers of rows that were deleted are not given out again. A journal without numbers left takes no row, and with it goes
+/// whatever is noted there: nobody could sign in.
+fn carry_numbering(from: &Connection, to: &Connection, table: &str) -> Result<(), Unreadable> {
     let ask = "SELECT max(CAST(seq AS INTEGER)) FROM sqlite_sequence WHERE name = ?1";
-    let Some(last) = from.query_row(ask, [table], |row| row.get::<_, Option<i64>>(0))? else { return Ok(()) };
-    let known = to.execute("UPDATE sqlite_sequence SET seq = max(seq, ?2) WHERE name = ?1", (table, last))?;
-    if known == 0 {
-        to.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)", (table, last))?;
+    let last = |conn: &Connection| conn.query_row(ask, [table], |row| row.get::<_, Option<i64>>(0));
+    let given = if columns(from, "sqlite_sequence")?.is_empty() { None } else { last(from)? };
+    let known = last(to)?;
+    if let Some(highest) = given.max(known).filter(|highest| *highest > HIGHEST) {
+        return Err(Unreadable::new("damaged", format!("has used the numbers of {table} up to {highest}")));
+    }
+    match (given, known) {
+        (None, _) => {}
+        (Some(given), None) => {
+            to.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)", (table, given))?;
+        }
+        (Some(given), Some(_)) => {
+            to.execute("UPDATE sqlite_sequence SET seq = max(seq, ?2) WHERE name = ?1", (table, given))?;
+        }
     }
     Ok(())
 }

@@ -13,6 +13,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use td_engine::time::ClientTime;
 
+/// The highest number that may have been given out. As many again are left: nobody comes near, and nothing ever overflows.
+pub(super) const HIGHEST: i64 = i64::MAX / 2;
+
 /// The measures of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LogFacts {
@@ -61,8 +64,7 @@ pub(super) fn examine(conn: &Connection) -> Result<(LogFacts, Beside), Unreadabl
     let given = "SELECT max(CAST(seq AS INTEGER)) FROM sqlite_sequence WHERE name = 'events'";
     let given: Option<i64> = conn.query_row(given, [], |row| row.get(0))?;
     facts.high_water = given.unwrap_or(0).max(facts.last_seq);
-    // As many again: nobody comes near, and nothing ever overflows.
-    if facts.high_water > i64::MAX / 2 {
+    if facts.high_water > HIGHEST {
         return Err(Unreadable::new("damaged", format!("has used its numbers up to {}", facts.high_water)));
     }
     facts.issues_created = conn.query_row(

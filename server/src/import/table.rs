@@ -41,8 +41,9 @@ const LATER: [(&str, &str, u32); 9] = [
     ("projects", "slug", 6),
 ];
 
-/// Tables whose every row some request reads: one value that is no text, or a date that is none, would fail them all.
-const READ: [&str; 5] = ["users", "projects", "api_keys", "memberships", "invitations"];
+/// The only table that no request reads. Of any other, one value that is not of its column's kind, or a date that is
+/// none, would fail every request that comes across its row.
+const UNREAD: &str = "auth_requests";
 
 /// Columns that an import may set right, and that the hash therefore leaves out.
 const SET_RIGHT: [(&str, &str); 3] =
@@ -82,6 +83,7 @@ pub(super) fn carry(
         let mut source = from.prepare(&format!("SELECT {list} FROM main.\"{name}\" ORDER BY rowid"))?;
         let holes = join(&have, |_| "?".into());
         let mut target = to.prepare(&format!("INSERT INTO \"{name}\" ({list}) VALUES ({holes})"))?;
+        let kinds = kinds(to, name, &have)?;
         let project = have.iter().position(|c| is_project_id(name, c));
         let mut rows = source.query([])?;
         while let Some(row) = rows.next()? {
@@ -89,8 +91,8 @@ pub(super) fn carry(
                 continue;
             }
             let values = (0..have.len()).map(|i| row.get_ref(i)).collect::<Result<Vec<_>, _>>()?;
-            let mut pairs = have.iter().zip(&values);
-            if let Some((column, _)) = pairs.find(|(c, v)| READ.contains(&name) && !is_read(c, **v)) {
+            let mut read = have.iter().zip(&kinds).zip(&values).filter(|_| name != UNREAD);
+            if let Some(((column, _), _)) = read.find(|((c, kind), v)| !is_read(c, kind, **v)) {
                 let why = format!("has a row in {name} whose {column} cannot be read");
                 return Err(Unreadable::new("damaged", why));
             }
@@ -161,19 +163,28 @@ pub(super) fn columns(conn: &Connection, table: &str) -> rusqlite::Result<Vec<St
     ask.query_map([table], |row| row.get(0))?.collect()
 }
 
+/// The declared kinds of some columns.
+fn kinds(conn: &Connection, table: &str, columns: &[String]) -> rusqlite::Result<Vec<String>> {
+    let mut ask = conn.prepare("SELECT type FROM pragma_table_info(?1) WHERE name = ?2")?;
+    columns.iter().map(|column| ask.query_row([table, column], |row| row.get(0))).collect()
+}
+
 fn may_be_missing(table: &str, column: &str, is_all_missing: bool, version: u32) -> bool {
     LATER.iter().any(|(t, c, since)| {
         *t == table && version < *since && (*c == column || c.is_empty() && is_all_missing)
     })
 }
 
-fn is_read(column: &str, value: ValueRef<'_>) -> bool {
+fn is_read(column: &str, kind: &str, value: ValueRef<'_>) -> bool {
     match value {
         ValueRef::Blob(_) | ValueRef::Real(_) => false,
-        ValueRef::Text(bytes) => std::str::from_utf8(bytes)
-            .is_ok_and(|text| !column.ends_with("_at") || ClientTime::parse_stored(text).is_ok()),
-        ValueRef::Integer(_) => !column.ends_with("_at"),
-        ValueRef::Null => true,
+        ValueRef::Text(bytes) => std::str::from_utf8(bytes).is_ok_and(|text| match kind {
+            "DATETIME" => ClientTime::parse_stored(text).is_ok(),
+            kind => kind == "TEXT",
+        }),
+        ValueRef::Integer(_) => ["INTEGER", "BIGINT", "BOOLEAN"].contains(&kind),
+        // The journals' schema would let it be missing, and whoever lists them would not.
+        ValueRef::Null => column != "created_at",
     }
 }
 
