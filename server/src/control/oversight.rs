@@ -181,6 +181,7 @@ pub trait Oversight {
         which: &Records,
     ) -> Result<Page<AuthEventSeen>, ControlError>;
 
-    /// Forgets what is older, up to some thousand records of each kind; returns how many.
+    /// Forgets what is older, and the oldest refusals beyond a hundred thousand: up to some thousand records of each kind.
+    /// Returns how many; 0 says that nothing is left to forget.
     fn forget(&self, keep: &Keep) -> Result<usize, ControlError>;
 }

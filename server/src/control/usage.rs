@@ -4,7 +4,9 @@
 //! Danger: a client chooses its id, so the number and the length of cursors are capped (server-protocol W14).
 
 use super::Audit;
+use crate::limit::network;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use td_engine::id::Seq;
 use td_engine::time::ClientTime;
 
@@ -14,6 +16,9 @@ const LONGEST_CLIENT: usize = 256;
 const MOST_CURSORS: usize = 10_000;
 /// Most refusals remembered between two writes; a flood must not become one of rows.
 const MOST_REFUSALS: usize = 1_000;
+/// Most of them of one client and key for one kind of route. More would tell an operator nothing new, and one stranger
+/// who does not stop once wrote more rows an hour than the hourly tidying took away.
+const MOST_OF_ONE: usize = 50;
 
 /// A call that a limit refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +60,11 @@ impl Usage {
 
     /// Remembers a refusal, if there are not too many already.
     pub fn refused(&mut self, refused: Refused) {
-        if self.refused.len() < MOST_REFUSALS {
+        let client = owner(&refused.client);
+        let is_alike = |r: &&Refused| {
+            (&r.key_id, r.class) == (&refused.key_id, refused.class) && owner(&r.client) == client
+        };
+        if self.refused.len() < MOST_REFUSALS && self.refused.iter().filter(is_alike).count() < MOST_OF_ONE {
             self.refused.push(refused);
         }
     }
@@ -80,5 +89,39 @@ impl Usage {
         self.audit.splice(0..0, older.audit);
         self.refused.splice(0..0, older.refused);
         self.refused.truncate(MOST_REFUSALS);
+    }
+}
+
+/// Who a client is, as limits count it: an IPv6 client has more addresses than there are rows.
+fn owner(client: &str) -> Option<IpAddr> {
+    client.parse().ok().map(network)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_client_that_does_not_stop_leaves_room_for_the_refusals_of_others() {
+        let mut usage = Usage::default();
+        let refused = |key: Option<&str>, client: &str, class| Refused {
+            key_id: key.map(str::to_string),
+            client: client.into(),
+            class,
+            at: crate::clock::at(0),
+        };
+        for n in 0..5_000 {
+            usage.refused(refused(None, "203.0.113.9", "auth"));
+            usage.refused(refused(None, &format!("2001:db8::{n:x}"), "auth"));
+        }
+        assert_eq!(usage.refused.len(), 2 * MOST_OF_ONE);
+        usage.refused(refused(None, "203.0.113.10", "auth"));
+        usage.refused(refused(None, "203.0.113.9", "push"));
+        usage.refused(refused(Some("ak_1"), "203.0.113.9", "auth"));
+        assert_eq!(usage.refused.len(), 2 * MOST_OF_ONE + 3);
+        (0..5_000).for_each(|n: u16| {
+            usage.refused(refused(None, &format!("10.0.{}.{}", n / 250, n % 250), "auth"))
+        });
+        assert_eq!(usage.refused.len(), MOST_REFUSALS);
     }
 }

@@ -11,8 +11,10 @@ use td_engine::time::ClientTime;
 
 /// Most cursors in one answer.
 const MOST_CURSORS: i64 = 10_000;
-/// Most records of a kind that one round forgets; more wait for the next round, so that no round holds the file long.
-const FORGET_AT_ONCE: i64 = 5_000;
+/// Most records of a kind that one round forgets, so that no round holds the file long.
+pub(super) const FORGET_AT_ONCE: i64 = 5_000;
+/// Most refusals that are kept, however young: whoever is refused needs no key, so strangers decide how many there are.
+pub(super) const MOST_REFUSALS: i64 = 100_000;
 
 const USER: &str = "SELECT u.id, u.email, u.is_admin, u.created_at,
     (SELECT count(*) FROM memberships m WHERE m.user_id = u.id) AS projects,
@@ -221,6 +223,13 @@ impl Oversight for SqliteControl {
                 );
                 gone += tx.prepare_cached(&sql)?.execute(params![seconds(before, false), FORGET_AT_ONCE])?;
             }
+            gone += tx
+                .prepare_cached(
+                    "DELETE FROM rate_limit_events WHERE id IN
+                     (SELECT id FROM rate_limit_events WHERE id <=
+                      (SELECT id FROM rate_limit_events ORDER BY id DESC LIMIT 1 OFFSET ?1) ORDER BY id LIMIT ?2)",
+                )?
+                .execute([MOST_REFUSALS, FORGET_AT_ONCE])?;
             // A client names itself, so rows of clients that never come back pile up (W14, W43).
             gone += tx
                 .prepare_cached(

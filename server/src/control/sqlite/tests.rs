@@ -339,6 +339,29 @@ fn what_is_older_than_it_is_kept_goes_and_the_rest_stays() {
 }
 
 #[test]
+fn of_refusals_the_newest_are_kept_however_young_the_others_are() {
+    let w = world();
+    let (most, at_once) = (oversight::MOST_REFUSALS, oversight::FORGET_AT_ONCE);
+    w.store
+        .write(|tx| {
+            tx.execute(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+                 INSERT INTO rate_limit_events (endpoint_class, created_at) SELECT 'auth', ?2 FROM n",
+                rusqlite::params![most + at_once + 7, noon().sql_utc()],
+            )?;
+            Ok(())
+        })
+        .expect("rows");
+    let keep = Keep { auth_events: noon(), refusals: noon(), cursors: noon() };
+    let rounds: Vec<_> = (0..3).map(|_| w.store.forget(&keep).expect("forget")).collect();
+    assert_eq!(rounds, [usize::try_from(at_once).expect("few"), 7, 0]);
+    let left = "SELECT count(*), min(id) FROM rate_limit_events";
+    let left: (i64, i64) =
+        w.store.read(|c| Ok(c.query_row(left, [], |row| Ok((row.get(0)?, row.get(1)?)))?)).expect("count");
+    assert_eq!(left, (most, at_once + 8));
+}
+
+#[test]
 fn only_what_was_deleted_is_forgotten_and_it_is_forgotten_whole() {
     let w = world();
     let owner = user(&w, "a@test.local");
