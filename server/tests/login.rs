@@ -245,6 +245,40 @@ fn without_mail_an_invitation_comes_with_a_link_to_hand_over() {
     assert_eq!(server.ask(&Ask::get("/v1/projects").key(&proven)).json().as_array().map(Vec::len), Some(3));
 }
 
+/// The account that was invited first is gone, and another owner's word made the one that is there.
+#[test]
+fn an_invitation_that_cannot_be_accepted_is_not_used_up() {
+    let server = Server::start();
+    let invite = |key: &str, project: &str| {
+        let ask = json!({"email": "ben@test.local", "role": "reader"});
+        server.ask(&Ask::post(&format!("/v1/projects/{project}/invitations")).key(key).json(&ask))
+    };
+    let ((ana, _), (cleo, _)) = (server.key("ana"), server.key("cleo"));
+    let (garden, shed) = (server.project(&ana, "Garden"), server.project(&cleo, "Shed"));
+    let waiting = invite(&cleo, &shed).json()["id"].as_str().expect("id").to_string();
+    server.admin(&["users", "delete", "ben@test.local"]);
+    let link = invite(&ana, &garden).header("x-td-enrolment-link").expect("a link").to_string();
+    let secret = link.split(['#', '.']).nth_back(1).expect("a secret");
+    let enrolled = server.ask(&Ask::post("/v1/enroll").json(&json!({"secret": secret}))).json();
+    let ben = enrolled["api_key"].as_str().expect("key").to_string();
+    let accept = Ask::post(&format!("/v1/invitations/{waiting}/accept")).key(&ben);
+    let status = || {
+        let all = Ask::get(&format!("/v1/projects/{shed}/invitations")).key(&cleo);
+        server.ask(&all).json()[0]["status"].clone()
+    };
+    for _ in 0..2 {
+        assert_eq!(server.ask(&accept).status, 404);
+        assert_eq!(status(), "pending");
+    }
+    // Once the operator says that this is Ben, it is as good as it was.
+    let link = server.admin(&["enroll", "create", "--email", "ben@test.local"])["link"].clone();
+    let secret = link.as_str().and_then(|l| l.split(['#', '.']).nth_back(1)).expect("a secret").to_string();
+    let enrolled = server.ask(&Ask::post("/v1/enroll").json(&json!({"secret": secret}))).json();
+    let ben = enrolled["api_key"].as_str().expect("key").to_string();
+    let accept = Ask::post(&format!("/v1/invitations/{waiting}/accept")).key(&ben);
+    assert_eq!((server.ask(&accept).status, status()), (200, json!("accepted")));
+}
+
 #[test]
 fn a_mail_that_proves_an_address_ends_what_signed_in_before_it_at_once() {
     let mut server = Server::with(&[("SYNC_RATE_LIMIT_AUTH", "1000")]);

@@ -139,6 +139,10 @@ pub(super) fn accept(
     // The schema's CHECK admits the three words only.
     let Some(role) = Role::parse(&found.role) else { return Ok(Answered::Unknown) };
     let added = members::add(c, &found.project_id, user, role, &found.invited_by, now)?;
+    // The invitation stays: its inviter would read that it was accepted, and nobody is a member.
+    if added == Added::Unproven {
+        return Ok(Answered::Unknown);
+    }
     c.execute(
         "UPDATE invitations SET status = 'accepted', accepted_at = ?2 WHERE id = ?1",
         params![id, stamp(now)],
