@@ -26,9 +26,11 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
             "a list of up to 20 DNS names, as sync.example.org,sync.example.net (no wildcards, no addresses)",
         ),
         Kind::Count => (text.parse::<usize>().is_ok_and(|n| n > 0), "a whole number above zero"),
-        Kind::Networks => {
-            (Networks::parse(text).is_some(), "a list of addresses or blocks, as 10.0.0.1,192.168.0.0/16")
-        }
+        Kind::Networks => (
+            Networks::parse(text).is_some(),
+            "a list of addresses or blocks, as 10.0.0.1,192.168.0.0/16 (not /0, which would believe everybody: a \
+             stranger who says to be this machine reads /metrics)",
+        ),
         Kind::Origins => (
             parse_origins(text).is_some(),
             "a list of origins as browsers send them, as https://admin.example.org (no path, no slash at the end), or *; \
