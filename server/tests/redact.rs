@@ -98,6 +98,29 @@ fn leaks(dir: &Path) -> Vec<String> {
 }
 
 #[test]
+fn a_project_of_any_name_is_shown_on_one_line() {
+    let server = Server::start();
+    let (key, _) = server.key("ana");
+    let project = server.project(&key, "Gar\u{1b}[2J\u{9b}1mden\u{2028}\u{202e}");
+    let push = json!({"device_id": "dev", "session_id": "ses",
+        "events": [event(1, "create", "td-000001", SECRET, json!({}))]});
+    let push = Ask::post(&format!("/v1/projects/{project}/sync/push")).key(&key).json(&push);
+    assert_eq!(server.ask(&push).status, 200);
+    for more in [&["--dry-run"] as &[&str], &[]] {
+        let words = [&["admin", "redact", "--project", &project], more].concat();
+        let mut child =
+            server.command(&words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("run");
+        child.stdin.take().expect("stdin").write_all(SECRET.as_bytes()).expect("write");
+        let out = child.wait_with_output().expect("ended");
+        let said = String::from_utf8(out.stdout).expect("text");
+        assert!(
+            out.status.success() && said.contains("Gar\u{fffd}[2J\u{fffd}1mden\u{fffd}\u{fffd}"),
+            "{said:?}"
+        );
+    }
+}
+
+#[test]
 fn a_secret_leaves_log_view_snapshots_and_files_and_sequences_stay() {
     let w = world();
     let before = w.events();

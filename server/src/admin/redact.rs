@@ -2,7 +2,7 @@
 //! in no reply and no line of the log.
 
 use super::office::{Answer, Office};
-use super::{AdminError, Reply, quarantine};
+use super::{AdminError, Reply, one_line, quarantine};
 use crate::control::Audit;
 use crate::redact::{RedactError, Redaction, SHORTEST, updates};
 use serde_json::json;
@@ -48,9 +48,10 @@ impl Office {
         let refused = |e: RedactError| refusal(&e, &project.id);
         let folder = self.config().projects.join(id.as_str());
         let redaction = Redaction { logs: &*logs, project: &id, folder, evict: &evict };
+        let name = one_line(&project.name);
         let mark = Arc::new(redaction.rewrite(Some(text), dry_run).map_err(refused)?);
         if dry_run {
-            let said = format!("{} events of {} hold it; nothing was changed\n", mark.events, project.name);
+            let said = format!("{} events of {} hold it; nothing was changed\n", mark.events, name);
             return Ok(Reply { text: said, json: json!({"project": project.id, "events": mark.events}) });
         }
         let seen = Arc::clone(&mark);
@@ -70,7 +71,7 @@ impl Office {
              told the devices:      of {told} rows\n\
              still to do:           backups keep it until they expire;\n                       \
              on each device: td sync, td resync, and delete .todos/*.before-resync-*\n",
-            mark.events, project.name, project.id
+            mark.events, name, project.id
         );
         if [&project.name, &project.description].iter().any(|s| s.contains(text)) {
             said.push_str("the project's name or description holds it too; a writer changes those\n");

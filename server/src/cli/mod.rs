@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use td_server::admin::{ReachError, Request, ask};
 use td_server::config::{self, Config, ConfigError};
-use td_server::{doctor, version};
+use td_server::{doctor, version, visible};
 
 /// td-sync, the server for shared td projects.
 #[derive(Parser)]
@@ -183,7 +183,8 @@ fn report(as_json: bool, result: Result<Option<Output>, Failure>) -> ExitCode {
     match result {
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(output)) => {
-            say(&if as_json { format!("{}\n", output.json) } else { output.text }, ExitCode::SUCCESS)
+            let text = if as_json { format!("{}\n", output.json) } else { visible::lines(&output.text) };
+            say(&text, ExitCode::SUCCESS)
         }
         Err(failure) => {
             let (code, message, remedy) = match failure {
@@ -191,7 +192,7 @@ fn report(as_json: bool, result: Result<Option<Output>, Failure>) -> ExitCode {
                 Failure::Other(e) => ("failed".into(), format!("{e:#}"), None),
             };
             let todo = remedy.iter().map(|remedy| format!("  do:  {remedy}\n")).collect::<String>();
-            complain(&format!("error: {message}\n{todo}"));
+            complain(&visible::lines(&format!("error: {message}\n{todo}")));
             let error = json!({"error": {"code": code, "message": message, "remedy": remedy}});
             if as_json { say(&format!("{error}\n"), ExitCode::FAILURE) } else { ExitCode::FAILURE }
         }
