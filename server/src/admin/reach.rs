@@ -1,6 +1,6 @@
 //! How a command gets its answer: it takes the data directory if it is free, else it asks the server that holds it.
 
-use super::socket::{Asked, Spoken, path as socket_path};
+use super::socket::{Asked, Spoken, connect};
 use super::{AdminError, Alone, Office, Reply, Request};
 use crate::clock;
 use crate::config::Config;
@@ -9,7 +9,6 @@ use crate::datadir::{DataDir, DataDirError};
 use crate::identity::Identity;
 use crate::server::open_control;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 /// How long a command tries before it says that the directory is held by something that does not answer.
@@ -97,8 +96,7 @@ fn alone(config: &Config, dir: DataDir, request: &Request) -> Result<Reply, Reac
 
 /// Asks the server that runs on the data directory; `None` if nobody listens. Takes and changes nothing.
 pub fn ask_running(config: &Config, request: &Request) -> Result<Option<Reply>, ReachError> {
-    let Ok(path) = socket_path(&config.data_dir()) else { return Ok(None) };
-    let Ok(mut stream) = UnixStream::connect(path) else { return Ok(None) };
+    let Some(mut stream) = connect(&config.data_dir()).map_err(ReachError::Lost)? else { return Ok(None) };
     let mut speak = || -> std::io::Result<String> {
         stream.set_read_timeout(Some(LIMIT))?;
         let mut line = serde_json::to_string(&Asked { database: config.database_name(), request })?;

@@ -108,15 +108,37 @@ impl Drop for Socket {
     }
 }
 
+/// Speaks to the server of a data directory; `None` if nobody listens. Asks a stranger's socket nothing: it would be told
+/// secrets, and believed.
+pub(super) fn connect(dir: &Path) -> io::Result<Option<std::os::unix::net::UnixStream>> {
+    let Ok(path) = path(dir) else { return Ok(None) };
+    if path.starts_with(fs::canonicalize(dir)?) {
+        return Ok(std::os::unix::net::UnixStream::connect(path).ok());
+    }
+    connect_outside(&path, fs::metadata(dir)?.uid())
+}
+
+fn connect_outside(path: &Path, owner: u32) -> io::Result<Option<std::os::unix::net::UnixStream>> {
+    match is_private(path.parent().unwrap_or(Path::new(".")), owner) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+        Ok(()) => Ok(std::os::unix::net::UnixStream::connect(path).ok()),
+    }
+}
+
 /// A folder in `/tmp` that only its owner may enter; a stranger's folder of that name is refused.
 fn private_folder(folder: &Path, owner: u32) -> io::Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(folder) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-        _ => {}
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
+        _ => is_private(folder, owner),
     }
+}
+
+fn is_private(folder: &Path, owner: u32) -> io::Result<()> {
     let meta = fs::symlink_metadata(folder)?;
     if !meta.is_dir() || meta.uid() != owner || meta.mode() & 0o077 != 0 {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the folder belongs to somebody else"));
+        let why = format!("the folder {} is not the server's alone", folder.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     }
     Ok(())
 }
@@ -152,5 +174,31 @@ async fn converse(stream: UnixStream, office: Arc<Office>) {
         // An asker that went away does not need the answer.
         let _ = write.write_all(&text).await;
         let _ = write.shutdown().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_in_a_folder_of_a_stranger_is_not_spoken_to() {
+        let dir = tempfile::tempdir().expect("dir");
+        let (folder, owner) = (dir.path().join("f"), fs::metadata(dir.path()).expect("dir").uid());
+        let path = folder.join("s.sock");
+        assert!(connect_outside(&path, owner).expect("no folder, no server").is_none());
+        private_folder(&folder, owner).expect("made");
+        assert!(connect_outside(&path, owner).expect("no server").is_none());
+        let _listener = std::os::unix::net::UnixListener::bind(&path).expect("bind");
+        assert!(connect_outside(&path, owner).expect("ours").is_some());
+        assert!(connect_outside(&path, owner + 1).is_err(), "of another user");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o770)).expect("mode");
+        assert!(connect_outside(&path, owner).is_err(), "others may put a socket there");
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path(), &link).expect("link");
+        assert!(
+            connect_outside(&link.join("s.sock"), owner).is_err(),
+            "who made the link decides where it leads"
+        );
     }
 }
