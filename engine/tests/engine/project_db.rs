@@ -124,11 +124,28 @@ fn an_old_file_with_content_in_its_wal_is_refused_and_keeps_the_wal() {
 
 #[test]
 fn a_file_that_lacks_a_table_is_damaged() {
+    // Ours has an index on the second one.
+    for table in ["handoffs", "issue_dependencies"] {
+        let (_dir, path) = folder();
+        drop(ProjectDb::create(&path, Purpose::Device, at(0)).expect("create"));
+        Connection::open(&path).expect("open").execute_batch(&format!("DROP TABLE {table}")).expect("drop");
+        let error = ProjectDb::open(&path, Purpose::Device).expect_err("refused");
+        assert_eq!(error.code(), "db_damaged");
+        assert!(error.to_string().contains(&format!("table {table}")), "{error}");
+    }
+}
+
+#[test]
+fn a_file_from_before_gets_the_index_by_which_dependents_are_found() {
     let (_dir, path) = folder();
     drop(ProjectDb::create(&path, Purpose::Device, at(0)).expect("create"));
-    Connection::open(&path).expect("open").execute_batch("DROP TABLE handoffs").expect("drop");
-    let error = ProjectDb::open(&path, Purpose::Device).expect_err("refused");
-    assert!(error.to_string().contains("table handoffs"), "{error}");
+    let raw = Connection::open(&path).expect("open");
+    raw.execute_batch("DROP INDEX tdsync_dependents").expect("as another program replaced the file");
+    drop(raw);
+    let db = ProjectDb::open(&path, Purpose::Device).expect("open");
+    let plan = "EXPLAIN QUERY PLAN SELECT issue_id FROM issue_dependencies WHERE depends_on_id = 'td-1'";
+    let plan: String = db.conn().query_row(plan, [], |r| r.get("detail")).expect("plan");
+    assert!(plan.contains("USING INDEX tdsync_dependents"), "{plan}");
 }
 
 /// Killed in the commit: pages are in the file already, and the journal beside it takes them back.
