@@ -3,7 +3,9 @@
 //! Duty: hand out open projects without asking the disk each time, and run one applier per project, behind the
 //! acknowledgements and never in their way.
 //! Invariant: an applier reads the log by sequence from its own cursor, so what it has applied is a prefix (W1, W2).
-//! Danger: an entry here keeps its log open. Entries go when nobody used them for [`IDLE`], or when there are too many.
+//! Danger: an entry here keeps its log open. Entries go when nobody used them for [`IDLE`], or when there are too many,
+//! and then before the next log is opened: once entries nobody used kept every log from being closed, and each project
+//! that was not among them was refused for ten minutes.
 
 mod announce;
 mod project;
@@ -57,6 +59,8 @@ pub struct OpenProjects {
     clock: Clock,
     most: usize,
     open: Mutex<HashMap<ProjectId, Arc<OpenProject>>>,
+    /// Projects that are being opened: one at a time each, so that a crowd takes one thread.
+    turns: Mutex<HashMap<ProjectId, Weak<tokio::sync::Mutex<()>>>>,
     shelves: Shelves,
     /// Of projects that are watched, whether they are in use or not.
     rings: Mutex<HashMap<ProjectId, Weak<Announcements>>>,
@@ -76,6 +80,7 @@ impl OpenProjects {
             clock,
             most,
             open: Mutex::default(),
+            turns: Mutex::default(),
             shelves,
             rings: Mutex::default(),
             awake,
@@ -87,16 +92,25 @@ impl OpenProjects {
         if let Some(open) = self.known(project) {
             return Ok(open);
         }
-        let (all, project) = (Arc::clone(self), project.clone());
-        let log = {
-            let project = project.clone();
-            let opened = tokio::task::spawn_blocking(move || all.logs.open(&project)).await;
-            opened.map_err(|e| LogError::Storage(e.to_string()))??
-        };
-        let (open, new) = self.enter(&project, log);
-        if new {
-            tokio::spawn(follow(Arc::downgrade(&open), Arc::downgrade(self), Arc::clone(&self.awake)));
+        let mut turn = shared(&self.turns, project).lock_owned().await;
+        // Opened by whoever had the turn before.
+        if let Some(open) = self.known(project) {
+            return Ok(open);
         }
+        while self.is_full() && self.close_oldest() {}
+        let opened = loop {
+            let (logs, id) = (Arc::clone(&self.logs), project.clone());
+            // The thread has the turn, for whoever asked may be gone before it is done.
+            let opened = tokio::task::spawn_blocking(move || (logs.open(&id), turn)).await;
+            let (opened, back) = opened.map_err(|e| LogError::Storage(e.to_string()))?;
+            turn = back;
+            // Logs that others have in use besides ours may be what is too many; ours can go.
+            if !matches!(opened, Err(LogError::Busy { .. })) || !self.close_oldest() {
+                break opened;
+            }
+        };
+        let open = self.enter(project, opened?)?;
+        tokio::spawn(follow(Arc::downgrade(&open), Arc::downgrade(self), Arc::clone(&self.awake)));
         Ok(open)
     }
 
@@ -129,33 +143,34 @@ impl OpenProjects {
         Some(open)
     }
 
-    fn enter(&self, project: &ProjectId, log: Arc<dyn EventLog>) -> (Arc<OpenProject>, bool) {
+    fn is_full(&self) -> bool {
+        lock(&self.open).len() >= self.most
+    }
+
+    /// Forgets the entry that is unused for the longest time; `false` if all are in use.
+    fn close_oldest(&self) -> bool {
         let mut all = lock(&self.open);
-        if let Some(known) = all.get(project) {
-            return (Arc::clone(known), false);
-        }
-        if all.len() >= self.most {
-            let free = all.values().filter(|p| Arc::strong_count(p) == 1);
-            let oldest = free.max_by_key(|p| p.unused_for()).map(|p| p.id.clone());
-            oldest.and_then(|id| all.remove(&id));
+        let free = all.values().filter(|p| Arc::strong_count(p) == 1);
+        let oldest = free.max_by_key(|p| p.unused_for()).map(|p| p.id.clone());
+        let closed = oldest.and_then(|id| all.remove(&id));
+        drop(all);
+        closed.is_some()
+    }
+
+    /// For whoever has the project's turn.
+    fn enter(&self, project: &ProjectId, log: Arc<dyn EventLog>) -> Result<Arc<OpenProject>, LogError> {
+        let mut all = lock(&self.open);
+        if log.watch().has_changed().is_err() {
+            // Rewritten or deleted since it was opened; whoever did that has looked for entries already.
+            return Err(LogError::Closed);
         }
         let place = self.dir.join(project.as_str()).join("project.db");
         let view = LiveView::new(place, Arc::clone(&self.clock));
         let shelf: Arc<Shelf> = self.shelves.of(project);
-        let open = Arc::new(OpenProject::new(project.clone(), log, view, shelf, self.ring(project)));
+        let ring = shared(&self.rings, project);
+        let open = Arc::new(OpenProject::new(project.clone(), log, view, shelf, ring));
         all.insert(project.clone(), Arc::clone(&open));
-        (open, true)
-    }
-
-    fn ring(&self, project: &ProjectId) -> Arc<Announcements> {
-        let mut rings = lock(&self.rings);
-        if let Some(known) = rings.get(project).and_then(Weak::upgrade) {
-            return known;
-        }
-        rings.retain(|_, ring| ring.strong_count() > 0);
-        let new = Arc::default();
-        rings.insert(project.clone(), Arc::downgrade(&new));
-        new
+        Ok(open)
     }
 
     /// Removes an entry whose log was closed under it, so that the next request opens it anew.
@@ -214,6 +229,18 @@ async fn follow(project: Weak<OpenProject>, all: Weak<OpenProjects>, awake: Arc<
     if let (Some(open), Some(all)) = (project.upgrade(), all.upgrade()) {
         all.forget(&open);
     }
+}
+
+/// What all who are busy with a project share, for as long as one of them has it.
+fn shared<T: Default>(of: &Mutex<HashMap<ProjectId, Weak<T>>>, project: &ProjectId) -> Arc<T> {
+    let mut all = lock(of);
+    if let Some(known) = all.get(project).and_then(Weak::upgrade) {
+        return known;
+    }
+    all.retain(|_, one| one.strong_count() > 0);
+    let new = Arc::default();
+    all.insert(project.clone(), Arc::downgrade(&new));
+    new
 }
 
 /// What is guarded here is replaced whole or rebuilt, so a panic elsewhere leaves nothing half done.

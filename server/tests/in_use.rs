@@ -1,0 +1,143 @@
+//! Projects in use: how many are kept open, and that a crowd at one of them costs the others nothing.
+
+mod support;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use support::log::clock;
+use td_engine::id::{Epoch, ProjectId};
+use td_server::live::OpenProjects;
+use td_server::log::{EventLog, LogError, Logs, Options, Projects, ProjectsOptions, Rewrite};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+/// More than anything here takes.
+const LONG: Duration = Duration::from_secs(20);
+
+/// Few threads, so that whoever takes one too many is noticed.
+fn runtime(threads: usize) -> Runtime {
+    Builder::new_current_thread().enable_all().max_blocking_threads(threads).build().expect("runtime")
+}
+
+fn id(n: usize) -> ProjectId {
+    ProjectId::parse(&format!("p_{n:016x}")).expect("id")
+}
+
+fn logs(dir: &Path, most_open: usize) -> Arc<dyn Logs> {
+    let options = ProjectsOptions { dir: dir.to_path_buf(), most_open, log: Options::new(clock()) };
+    Arc::new(Projects::new(options).expect("a folder"))
+}
+
+fn open_projects(dir: &Path, logs: Arc<dyn Logs>, most: usize) -> Arc<OpenProjects> {
+    OpenProjects::new(logs, dir.to_path_buf(), &history(), clock(), most)
+}
+
+fn history() -> Epoch {
+    Epoch::parse(&"a".repeat(32)).expect("epoch")
+}
+
+/// Logs with something that happens whenever one was opened.
+struct Told {
+    logs: Arc<dyn Logs>,
+    opened: AtomicUsize,
+    then: Box<dyn Fn(&dyn Logs, &ProjectId) + Send + Sync>,
+}
+
+impl Told {
+    fn new(logs: Arc<dyn Logs>, then: impl Fn(&dyn Logs, &ProjectId) + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { logs, opened: AtomicUsize::new(0), then: Box::new(then) })
+    }
+}
+
+impl Logs for Told {
+    fn create(&self, project: &ProjectId) -> Result<Arc<dyn EventLog>, LogError> {
+        self.logs.create(project)
+    }
+    fn open(&self, project: &ProjectId) -> Result<Arc<dyn EventLog>, LogError> {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+        let log = self.logs.open(project);
+        (self.then)(&*self.logs, project);
+        log
+    }
+    fn delete(&self, project: &ProjectId) -> Result<(), LogError> {
+        self.logs.delete(project)
+    }
+    fn rewrite(&self, project: &ProjectId, by: &dyn Rewrite) -> Result<(), LogError> {
+        self.logs.rewrite(project, by)
+    }
+    fn close_idle(&self, idle: Duration) -> usize {
+        self.logs.close_idle(idle)
+    }
+    fn close_all(&self) {
+        self.logs.close_all();
+    }
+}
+
+/// Entries were closed one per entry that came, and none came before a log could be opened for it.
+#[test]
+fn what_was_in_use_all_at_once_keeps_nobody_out_afterwards() {
+    let dir = tempfile::tempdir().expect("dir");
+    let logs = logs(dir.path(), 4);
+    (0..6).for_each(|n| drop(logs.create(&id(n)).expect("room")));
+    let projects = open_projects(dir.path(), logs, 2);
+    runtime(8).block_on(async {
+        let mut held = Vec::new();
+        for n in 0..4 {
+            held.push(projects.open(&id(n)).await.expect("room"));
+        }
+        assert!(matches!(projects.open(&id(4)).await, Err(LogError::Busy { .. })), "all are in use");
+        drop(held);
+        let opens = async {
+            // Their appliers may still be at work.
+            while projects.open(&id(4)).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            drop(projects.open(&id(5)).await.expect("room"));
+        };
+        timeout(LONG, opens).await.expect("nobody uses the others");
+        assert!(projects.lag().len() <= 2, "{:?}", projects.lag());
+    });
+}
+
+#[test]
+fn a_crowd_that_opens_one_project_takes_one_thread() {
+    let dir = tempfile::tempdir().expect("dir");
+    let logs = logs(dir.path(), 4);
+    drop(logs.create(&id(1)).expect("room"));
+    let (release, gate) = channel::<()>();
+    let gate = Mutex::new(gate);
+    let told = Told::new(logs, move |_, _| {
+        let _ = gate.lock().expect("gate").recv();
+    });
+    let projects = open_projects(dir.path(), told.clone(), 2);
+    runtime(4).block_on(async move {
+        let open = || {
+            let projects = Arc::clone(&projects);
+            tokio::spawn(async move { projects.open(&id(1)).await.map(drop) })
+        };
+        let crowd: Vec<_> = (0..20).map(|_| open()).collect();
+        timeout(LONG, spawn_blocking(|| ())).await.expect("a thread is free").expect("ran");
+        drop(release);
+        for one in crowd {
+            one.await.expect("no panic").expect("opened");
+        }
+        assert_eq!(told.opened.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn a_log_that_ended_while_it_was_opened_is_nobodys() {
+    let dir = tempfile::tempdir().expect("dir");
+    let logs = logs(dir.path(), 4);
+    drop(logs.create(&id(1)).expect("room"));
+    let told = Told::new(logs, |logs, project| logs.delete(project).expect("deleted"));
+    let projects = open_projects(dir.path(), told, 2);
+    runtime(4).block_on(async {
+        assert!(matches!(projects.open(&id(1)).await, Err(LogError::Closed)));
+        assert!(projects.lag().is_empty());
+    });
+}
