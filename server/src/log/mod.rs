@@ -236,8 +236,8 @@ pub trait Logs: Send + Sync {
     fn delete(&self, project: &ProjectId) -> Result<(), LogError>;
 
     /// Replaces payloads where they stand, as [`Rewrite`] says. Sequences, keys and times stay. The log is closed
-    /// meanwhile: whoever holds it gets [`LogError::Closed`], whoever opens it waits. Waits itself for pages under way,
-    /// and is [`LogError::InUse`] if they do not end. When it returns, no file of the log has what was replaced; what a
+    /// meanwhile: whoever holds it or opens it gets [`LogError::Closed`] and is not kept waiting. Waits itself for pages
+    /// under way, and is [`LogError::InUse`] if they do not end. When it returns, no file of the log has what was replaced; what a
     /// crash leaves is either log, and doing it again finishes it.
     fn rewrite(&self, project: &ProjectId, by: &dyn Rewrite) -> Result<(), LogError>;
 

@@ -2,7 +2,7 @@
 //!
 //! Duty: at most one open log per project and a bounded number of them; creation and deletion that are whole or not.
 //! Invariant: a project's slot is locked while its log is opened, closed or removed, and the map is not: one slow disk
-//! keeps nobody else waiting, and no second writer ever starts beside one that is still closing.
+//! keeps nobody else waiting, and no second writer ever starts beside one that is still closing or rewriting.
 //! Danger: an open log is in use while anyone holds its `Arc`. Nothing else keeps it from being closed as idle.
 
 use super::sqlite::{Options, SqliteLog};
@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 use td_engine::id::ProjectId;
 use tokio::sync::watch;
@@ -43,6 +43,9 @@ pub struct Projects {
 struct Slot {
     log: Option<Arc<SqliteLog>>,
     used: Instant,
+    /// Held while the log is rewritten, which may wait for a minute: whoever opens it does not wait with it. Waiting for
+    /// the slot, 500 requests of one project took every thread of the server.
+    rewriting: Arc<Mutex<()>>,
     /// Outlives the log, so that whoever waits for news keeps no log open. They are many and quiet; as holders of logs,
     /// 256 of them made every other project unusable.
     head: watch::Sender<Head>,
@@ -85,12 +88,17 @@ impl Projects {
     }
 
     fn slot(&self, project: &ProjectId) -> Arc<Mutex<Slot>> {
-        let new =
-            || Arc::new(Mutex::new(Slot { log: None, used: Instant::now(), head: watch::Sender::default() }));
+        let new = || {
+            let (used, head) = (Instant::now(), watch::Sender::default());
+            Arc::new(Mutex::new(Slot { log: None, used, rewriting: Arc::default(), head }))
+        };
         lock(&self.slots).entry(project.clone()).or_insert_with(new).clone()
     }
 
     fn open_in(&self, project: &ProjectId, slot: &mut Slot) -> Result<Arc<dyn EventLog>, LogError> {
+        if matches!(slot.rewriting.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(LogError::Closed);
+        }
         slot.used = Instant::now();
         let log = match &slot.log {
             Some(log) => log.clone(),
@@ -180,6 +188,8 @@ impl Logs for Projects {
     fn delete(&self, project: &ProjectId) -> Result<(), LogError> {
         let result = {
             let slot = self.slot(project);
+            let rewriting = Arc::clone(&lock(&slot).rewriting);
+            let _alone = lock(&rewriting);
             let mut slot = lock(&slot);
             slot.end(LogError::Missing);
             self.remove(project).map_err(|e| match e.kind() {
@@ -193,10 +203,15 @@ impl Logs for Projects {
 
     fn rewrite(&self, project: &ProjectId, by: &dyn Rewrite) -> Result<(), LogError> {
         let slot = self.slot(project);
+        let rewriting = Arc::clone(&lock(&slot).rewriting);
         // Locked to the end, so that nobody opens the file meanwhile.
-        let mut slot = lock(&slot);
-        let log = slot.log.clone();
-        slot.end(LogError::Closed);
+        let _alone = lock(&rewriting);
+        let log = {
+            let mut slot = lock(&slot);
+            let log = slot.log.clone();
+            slot.end(LogError::Closed);
+            log
+        };
         // Each reads the file as it was and keeps it so; found out behind the commit, it was too late.
         if log.is_some_and(|log| !log.wait_for_readers(PAGES_END)) {
             return Err(LogError::InUse);
@@ -218,8 +233,9 @@ impl Logs for Projects {
 
     fn close_all(&self) {
         for (_, slot) in self.slots_now() {
-            let mut slot = lock(&slot);
-            slot.end(LogError::Closed);
+            let rewriting = Arc::clone(&lock(&slot).rewriting);
+            let _alone = lock(&rewriting);
+            lock(&slot).end(LogError::Closed);
         }
         self.tidy();
     }

@@ -46,8 +46,16 @@ fn a_rewrite_waits_for_a_slow_page_before_it_changes_anything() {
         starts.recv().expect("the reader begins");
         let rewrite = s.spawn(|| projects.rewrite(&project(1), &by));
         let is_early = until_within(50, || by.begun.load(Ordering::SeqCst) > 0 || rewrite.is_finished());
+        // Whoever opens it does not wait with it: on a thread each, they took every thread of the server.
+        let (tell, told) = std::sync::mpsc::channel();
+        let projects = &projects;
+        s.spawn(move || {
+            tell.send(until_within(500, || matches!(projects.open(&project(1)), Err(LogError::Closed))))
+        });
+        let is_answered = told.recv_timeout(Duration::from_secs(20));
         drop(finish);
         assert!(!is_early, "it began beside the reader");
+        assert_eq!(is_answered, Ok(true));
         rewrite.join().expect("no panic").expect("rewritten");
     });
     assert_eq!((by.begun.into_inner(), by.ended.into_inner()), (1, 1));
