@@ -2,15 +2,20 @@
 
 mod support;
 
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::log::clock;
-use td_engine::id::{Epoch, ProjectId};
+use td_engine::event::{NewEvent, Push};
+use td_engine::id::{ActionId, DeviceId, Epoch, ProjectId, SessionId};
+use td_engine::payload::Payload;
+use td_engine::taxonomy::{Action, Schema, TdSchema};
 use td_server::live::OpenProjects;
 use td_server::log::{EventLog, LogError, Logs, Options, Projects, ProjectsOptions, Rewrite};
+use td_server::redact::Redaction;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -38,6 +43,24 @@ fn open_projects(dir: &Path, logs: Arc<dyn Logs>, most: usize) -> Arc<OpenProjec
 
 fn history() -> Epoch {
     Epoch::parse(&"a".repeat(32)).expect("epoch")
+}
+
+fn issue(n: i64, title: &str) -> Push {
+    let json = format!(r#"{{"new_data":{{"id":"td-{n:06}","title":"{title}","status":"open"}}}}"#);
+    let event = NewEvent {
+        action_id: ActionId(n),
+        action: Action::Create,
+        entity_type: TdSchema.entity_type("issues").expect("type"),
+        entity_id: format!("td-{n:06}"),
+        payload: Payload::parse(&json).ok(),
+        client_time: clock()(),
+    };
+    let (device, session) = (DeviceId::new("dev").expect("id"), SessionId::new("ses").expect("id"));
+    Push { device, session, events: vec![event] }
+}
+
+async fn append(log: &dyn EventLog, push: Push) {
+    log.append(push).await.expect("answered").expect("stored");
 }
 
 /// Logs with something that happens whenever one was opened.
@@ -140,4 +163,46 @@ fn a_log_that_ended_while_it_was_opened_is_nobodys() {
         assert!(matches!(projects.open(&id(1)).await, Err(LogError::Closed)));
         assert!(projects.lag().is_empty());
     });
+}
+
+/// Two appliers of one file took each other's work away.
+#[test]
+fn whoever_has_a_project_that_was_made_anew_does_not_touch_its_view_any_more() {
+    let dir = tempfile::tempdir().expect("dir");
+    let logs = logs(dir.path(), 4);
+    let log = logs.create(&id(1)).expect("room");
+    let projects = open_projects(dir.path(), logs, 2);
+    runtime(4).block_on(async {
+        append(&*log, issue(1, "one")).await;
+        let open = projects.open(&id(1)).await.expect("room");
+        assert!(open.caught_up(LONG).await);
+        projects.evict(&id(1));
+        fs::remove_file(open.place().path()).expect("a view");
+        append(&*log, issue(2, "two")).await;
+        assert!(!open.caught_up(LONG).await);
+        assert!(open.build_again().is_err());
+        assert!(!open.place().path().exists());
+        let anew = projects.open(&id(1)).await.expect("room");
+        assert!(anew.caught_up(LONG).await && anew.place().path().exists());
+    });
+}
+
+/// Asked again behind the end, whoever had opened the new log meanwhile left half a view to the next one.
+#[test]
+fn a_redaction_makes_the_users_of_a_project_let_go_once() {
+    let dir = tempfile::tempdir().expect("dir");
+    let logs = logs(dir.path(), 4);
+    let log = logs.create(&id(1)).expect("room");
+    runtime(1).block_on(append(&*log, issue(1, "the secret is out")));
+    drop(log);
+    let evicted = AtomicUsize::new(0);
+    let evict = || {
+        evicted.fetch_add(1, Ordering::SeqCst);
+    };
+    let folder = dir.path().join(id(1).as_str());
+    let redaction = Redaction { logs: &*logs, project: &id(1), folder, evict: &evict };
+    for only_look in [true, false] {
+        let mark = redaction.rewrite(Some("the secret"), only_look).expect("found");
+        assert_eq!((mark.events, evicted.swap(0, Ordering::SeqCst)), (1, 1), "{only_look}");
+    }
 }

@@ -13,8 +13,12 @@ use td_engine::payload::REDACTED;
 /// One at a time: a second one would take the first one's mark away.
 static TURN: Mutex<()> = Mutex::new(());
 
+fn again(project: &str) -> String {
+    format!("td-sync admin redact --project {project} < FILE-WITH-THE-SECRET")
+}
+
 fn refusal(e: &RedactError, project: &str) -> AdminError {
-    let again = format!("td-sync admin redact --project {project} < FILE-WITH-THE-SECRET");
+    let again = again(project);
     let (code, remedy) = match e {
         RedactError::NotFound => ("text_not_found", "td-sync admin projects list"),
         RedactError::Fixed(_) => ("text_not_free", "td-sync admin redact --help"),
@@ -54,10 +58,13 @@ impl Office {
             let said = format!("{} events of {} hold it; nothing was changed\n", mark.events, name);
             return Ok(Reply { text: said, json: json!({"project": project.id, "events": mark.events}) });
         }
+        // Begun and written down: whatever fails from here on, the same command does what is left.
+        let unfinished = |e: AdminError| e.remedy(again(&project.id));
         let seen = Arc::clone(&mark);
-        let events = quarantine::look(self, &project, move |db| updates(db, &seen, now))?;
-        let log = logs.open(&id).map_err(|e| refused(e.into()))?;
-        let told = redaction.tell(&*log, &mark, events).map_err(refused)?;
+        let events =
+            quarantine::look(self, &project, move |db| updates(db, &seen, now)).map_err(unfinished)?;
+        let log = logs.open(&id).map_err(|e| unfinished(refused(e.into())))?;
+        let told = redaction.tell(&*log, &mark, events).map_err(|e| unfinished(refused(e)))?;
         self.control().audit(Audit {
             kind: "redacted",
             actor: "admin".into(),
@@ -65,7 +72,7 @@ impl Office {
             detail: json!({"events": mark.events, "updates": told}).to_string(),
         });
         self.control().flush()?;
-        redaction.prove(&*log, text).map_err(refused)?;
+        redaction.prove(&*log, text).map_err(|e| unfinished(refused(e)))?;
         let mut said = format!(
             "replaced with {REDACTED}: in {} events of {} ({})\n\
              told the devices:      of {told} rows\n\

@@ -131,9 +131,13 @@ impl OpenProjects {
         lock(&self.open).retain(|_, p| p.unused_for() < idle || Arc::strong_count(p) > 1);
     }
 
-    /// Forgets a project, whoever uses it, and what is kept of its snapshots: the next use reads everything anew.
+    /// Forgets a project, whoever uses it, and what is kept of its snapshots: the next use reads everything anew. Blocks
+    /// until its applier has let go of the file.
     pub fn evict(&self, project: &ProjectId) {
-        lock(&self.open).remove(project);
+        let gone = lock(&self.open).remove(project);
+        if let Some(gone) = gone {
+            gone.end();
+        }
         self.shelves.of(project).clear();
     }
 
@@ -193,6 +197,7 @@ async fn follow(project: Weak<OpenProject>, all: Weak<OpenProjects>, awake: Arc<
             tokio::task::spawn_blocking(move || open.catch_up().map_err(|e| (open.id.clone(), e))).await;
         match applied {
             Ok(Ok(())) => {}
+            Ok(Err((_, LiveError::Log(LogError::Closed | LogError::Missing)))) => break,
             Ok(Err((id, e))) => {
                 tracing::error!(pid = %id, cause = %e, "events could not be applied to the live view");
                 tokio::time::sleep(RETRY).await;

@@ -4,7 +4,7 @@
 //! Invariant: readers see one commit of the applier each; a view that was built again is opened again.
 
 use super::{Announcements, LiveError, LiveView, Recorded, StateDigest, is_damage, lock};
-use crate::log::EventLog;
+use crate::log::{EventLog, LogError};
 use crate::snapshot::Shelf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -31,7 +31,8 @@ pub struct OpenProject {
     pub announcements: Arc<Announcements>,
     /// Its snapshots.
     pub shelf: Arc<Shelf>,
-    view: Mutex<LiveView>,
+    /// `None` once the project was made anew under its users: the file is somebody else's then.
+    view: Mutex<Option<LiveView>>,
     place: Place,
     builds: Arc<AtomicU64>,
     applied: watch::Sender<Seq>,
@@ -68,7 +69,7 @@ impl OpenProject {
             announcements,
             place: view.place().clone(),
             builds: view.builds(),
-            view: Mutex::new(view),
+            view: Mutex::new(Some(view)),
             applied: watch::Sender::new(NOT_YET),
             recorded: Mutex::default(),
             digest: Mutex::default(),
@@ -167,6 +168,7 @@ impl OpenProject {
             if self.builds.load(Ordering::SeqCst) != build {
                 return;
             }
+            let Some(view) = view.as_mut() else { return };
             tracing::warn!(pid = %self.id, cause = %found, "the live view is built again from the log");
             self.applied.send_replace(NOT_YET);
             view.discard()
@@ -215,6 +217,7 @@ impl OpenProject {
         loop {
             let cursor = {
                 let mut view = lock(&self.view);
+                let view = view.as_mut().ok_or(LogError::Closed)?;
                 let cursor = view.step(&*self.log)?;
                 *lock(&self.recorded) = view.recorded();
                 self.applied.send_replace(cursor);
@@ -231,8 +234,15 @@ impl OpenProject {
 
     /// Closes what only the next event needs. Blocks.
     pub(super) fn rest(&self) {
-        lock(&self.view).rest();
+        if let Some(view) = lock(&self.view).as_mut() {
+            view.rest();
+        }
         lock(&self.readers).clear();
+    }
+
+    /// Lets go of the live view for good. Whoever still has the project open is told that its log is closed.
+    pub(super) fn end(&self) {
+        *lock(&self.view) = None;
     }
 
     /// Builds the live view again from the log's beginning, and throws away the snapshots that were made before. Blocks
@@ -240,7 +250,7 @@ impl OpenProject {
     pub fn build_again(&self) -> Result<(), LiveError> {
         {
             let mut view = lock(&self.view);
-            view.discard()?;
+            view.as_mut().ok_or(LogError::Closed)?.discard()?;
             self.applied.send_replace(NOT_YET);
         }
         *lock(&self.digest) = None;

@@ -143,11 +143,15 @@ impl Redaction<'_> {
             fixed: Mutex::default(),
             stopped: AtomicBool::new(false),
             begun: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             mark: Mutex::new(known.unwrap_or(Mark { v: 1, run, ..Mark::default() })),
         };
         let done = self.logs.rewrite(self.project, &step);
-        // Whoever had it open has a log that is closed.
-        (self.evict)();
+        if !*step.ended.get_mut() {
+            // Whoever had it open has a log that is closed. Not again behind the end: who opens it from there on has the
+            // new one, and took away in the middle of its first page it left a half-made view to whoever came next.
+            (self.evict)();
+        }
         let mark = std::mem::take(step.mark.get_mut().unwrap_or_else(PoisonError::into_inner));
         let fixed = std::mem::take(step.fixed.get_mut().unwrap_or_else(PoisonError::into_inner));
         match done {
@@ -290,6 +294,8 @@ struct Step<'a> {
     stopped: AtomicBool,
     /// Written down, and then done.
     begun: AtomicBool,
+    /// Done, and whoever had it open has let go.
+    ended: AtomicBool,
     mark: Mutex<Mark>,
 }
 
@@ -321,6 +327,7 @@ impl Rewrite for Step<'_> {
 
     fn end(&self) -> io::Result<()> {
         (self.redaction.evict)();
+        self.ended.store(true, Ordering::Relaxed);
         self.redaction.remove_derived()
     }
 }
