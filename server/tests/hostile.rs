@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use support::wire::{Answer, Ask, Connection};
-use support::{Server, contents, push};
+use support::{Server, contents, push, wait_until};
 use td_server::http::ROUTES;
 
 fn event(id: i64, action: &str, time: &str, payload: &Value) -> Value {
@@ -152,6 +152,36 @@ fn a_request_whose_end_is_held_back_does_not_outlive_the_right_to_it() {
     assert!(before == contents(&server.data().join("projects")), "something was stored");
     let members = server.ask(&Ask::get(&path("/members")).key(&ana)).json();
     assert_eq!(members.as_array().map(Vec::len), Some(1), "{members}");
+}
+
+/// The right is asked for when nothing is waited for any more: asked before, it was as old as its log took to open.
+#[test]
+fn a_push_that_waits_for_its_log_does_not_outlive_the_right_to_it() {
+    let mut server = Server::start();
+    let (ana, _) = server.key("ana");
+    let (eve, eve_id) = server.key("eve");
+    let project = server.project(&ana, "Garden");
+    let add = Ask::post(&format!("/v1/projects/{project}/members")).key(&ana);
+    assert_eq!(server.ask(&add.json(&json!({"user_id": eve_id, "role": "writer"}))).status, 201);
+    // Nobody has the log open, and another program keeps its file for a moment.
+    server.restart_with(&[]);
+    let file = server.data().join("projects").join(&project).join("events.db");
+    let other = rusqlite::Connection::open(&file).expect("a file");
+    other.execute_batch("BEGIN IMMEDIATE").expect("taken");
+    let mut waiting = Connection::open(server.address);
+    let event = event(1, "create", "2026-11-21T10:00:00Z", &json!({}));
+    waiting.write(&pushed(&project, &eve, &[event]).bytes());
+    let descriptors = format!("/proc/{}/fd", server.pid());
+    wait_until("the server opens the log", || {
+        let all = std::fs::read_dir(&descriptors).expect("descriptors");
+        all.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == file))
+    });
+    let remove = Ask::new("DELETE", &format!("/v1/projects/{project}/members/{eve_id}")).key(&ana);
+    assert_eq!(server.ask(&remove).status, 204);
+    other.execute_batch("ROLLBACK").expect("given back");
+    assert_eq!(waiting.answer(false).map(|answer| answer.status), Some(403));
+    let status = server.ask(&Ask::get(&format!("/v1/projects/{project}/sync/status")).key(&ana));
+    assert_eq!(status.json()["event_count"], 0);
 }
 
 /// Most memory that the server ever used, in MiB.

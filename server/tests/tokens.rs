@@ -97,7 +97,14 @@ fn a_budget_counts_stored_events_and_is_refused_as_a_whole() {
     assert_eq!(refused.status, 403);
     assert!(refused.error().starts_with("budget_exhausted "), "{}", refused.error());
     assert_eq!(server.ask(&pull(&project, &robot)).json()["last_server_seq"], 2, "nothing of it was stored");
-    assert_eq!(server.ask(&push(&project, &[3]).key(&robot)).json()["accepted"], 1);
+    server.admin(&["maintenance", "on"]);
+    assert_eq!(server.ask(&push(&project, &[3]).key(&robot)).status, 503);
+    server.admin(&["maintenance", "off"]);
+    assert_eq!(
+        server.ask(&push(&project, &[3]).key(&robot)).json()["accepted"],
+        1,
+        "a refusal costs nothing"
+    );
     assert_eq!(server.ask(&push(&project, &[4]).key(&robot)).status, 403);
     let lost_answer = server.ask(&push(&project, &[1, 2, 3]).key(&robot));
     assert_eq!(lost_answer.status, 200, "also when nothing is left: {}", lost_answer.text());
