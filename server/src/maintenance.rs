@@ -1,6 +1,6 @@
 //! Maintenance mode: writes are held for a moment, then refused, while reads go on.
 //!
-//! Invariant: when [`Gate::close`] returns, no write is under way and none begins until [`Gate::open`].
+//! Invariant: when [`Gate::close`] has closed it, no write is under way and none begins until [`Gate::open`].
 //! It does not outlive the process: an upgrade that stops the server in maintenance starts the next one open.
 
 use crate::http::ApiError;
@@ -11,6 +11,8 @@ use tokio::time::timeout;
 
 /// How long a write is held before it is refused. Shorter than a client's patience, longer than a quick backup cut.
 const HOLD: Duration = Duration::from_secs(5);
+/// How long closing waits for writes under way. Shorter, so that a write that waits behind it goes on if it gives up.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Lets writes through, or not.
 #[derive(Default)]
@@ -33,13 +35,18 @@ impl Gate {
         }
     }
 
-    /// Waits for writes that are under way and lets no new one begin. Closing a closed gate is fine.
-    pub async fn close(&self) {
-        let _turn = self.turning.lock().await;
-        if !self.is_closed() {
-            let guard = Arc::clone(&self.lock).write_owned().await;
-            *self.closed() = Some(guard);
-        }
+    /// Waits for writes that are under way and lets no new one begin; `false` if one does not end, and then it is open as
+    /// before. Whoever wants to write waits meanwhile, so this has an end: one push that waited for its log once stopped
+    /// every project. Closing a closed gate is fine.
+    pub async fn close(&self) -> bool {
+        let closing = async {
+            let _turn = self.turning.lock().await;
+            if !self.is_closed() {
+                let guard = Arc::clone(&self.lock).write_owned().await;
+                *self.closed() = Some(guard);
+            }
+        };
+        timeout(PATIENCE, closing).await.is_ok()
     }
 
     /// Lets writes through again.
@@ -64,8 +71,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_closed_gate_holds_a_write_and_then_refuses_it() {
         let gate = Arc::new(Gate::default());
-        gate.close().await;
-        gate.close().await;
+        assert!(gate.close().await && gate.close().await);
         assert!(gate.write().await.is_err());
         let waiting = tokio::spawn({
             let gate = Arc::clone(&gate);
@@ -77,12 +83,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn closing_waits_for_the_write_that_is_under_way() {
+    async fn closing_waits_for_the_write_that_is_under_way_and_gives_up() {
         let gate = Arc::new(Gate::default());
         let writing = gate.write().await.expect("open");
-        assert!(timeout(Duration::from_secs(60), gate.close()).await.is_err());
-        drop(writing);
-        gate.close().await;
-        assert!(gate.is_closed());
+        let (closed, other) = tokio::join!(timeout(HOLD, gate.close()), gate.write());
+        assert_eq!((closed, gate.is_closed()), (Ok(false), false));
+        assert!(other.is_ok(), "what waited behind it goes on");
+        let end = async {
+            tokio::time::sleep(PATIENCE / 2).await;
+            drop((writing, other));
+        };
+        let (closed, ()) = tokio::join!(gate.close(), end);
+        assert!(closed && gate.is_closed());
     }
 }

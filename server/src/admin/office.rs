@@ -117,9 +117,14 @@ impl Office {
     }
 
     /// What has to be awaited before [`Office::answer`] may block.
-    pub async fn prepare(&self, request: &Request) {
-        if let (Self::Server(app), Request::Maintenance { turn: Turn::On }) = (self, request) {
-            app.gate.close().await;
+    pub async fn prepare(&self, request: &Request) -> Result<(), AdminError> {
+        match (self, request) {
+            (Self::Server(app), Request::Maintenance { turn: Turn::On }) if !app.gate.close().await => {
+                let message =
+                    "a write that was under way did not end; maintenance is off: give the command again";
+                Err(AdminError::new("write_under_way", message).remedy("td-sync admin maintenance on"))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -160,8 +160,10 @@ async fn converse(stream: UnixStream, office: Arc<Office>) {
             )
         }
         Ok(Asked { request, .. }) => {
-            office.prepare(&request).await;
-            let answered = tokio::task::spawn_blocking(move || office.answer(&request)).await;
+            let answered = match office.prepare(&request).await {
+                Ok(()) => tokio::task::spawn_blocking(move || office.answer(&request)).await,
+                Err(e) => Ok(Err(e)),
+            };
             match answered {
                 Ok(Ok(reply)) => Spoken::Ok(reply),
                 Ok(Err(e)) => Spoken::Error(e),
