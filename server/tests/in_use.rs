@@ -3,20 +3,25 @@
 mod support;
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::log::clock;
-use td_engine::event::{NewEvent, Push};
-use td_engine::id::{ActionId, DeviceId, Epoch, ProjectId, SessionId};
+use td_engine::event::{LogEvent, NewEvent, Push};
+use td_engine::id::{ActionId, DeviceId, Epoch, ProjectId, Seq, SessionId};
 use td_engine::payload::Payload;
 use td_engine::taxonomy::{Action, Schema, TdSchema};
-use td_server::live::OpenProjects;
-use td_server::log::{EventLog, LogError, Logs, Options, Projects, ProjectsOptions, Rewrite};
+use td_server::live::{Announcements, OpenProjects};
+use td_server::log::{
+    EventLog, Filter, Head, HistoryQuery, Inspected, LogError, Logs, MemoryLog, Options, Projects,
+    ProjectsOptions, ReadQuery, Rewrite, Ticket,
+};
 use td_server::redact::Redaction;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -97,6 +102,43 @@ impl Logs for Told {
     }
     fn close_all(&self) {
         self.logs.close_all();
+    }
+}
+
+/// A log that is read when the test lets it.
+struct Slow(MemoryLog, Mutex<Receiver<()>>);
+
+impl EventLog for Slow {
+    fn append_at_most(&self, push: Push, most_new: i64) -> Ticket {
+        self.0.append_at_most(push, most_new)
+    }
+    fn read(
+        &self,
+        query: &ReadQuery,
+        each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        let _ = self.1.lock().expect("gate").recv();
+        self.0.read(query, each)
+    }
+    fn history(
+        &self,
+        query: &HistoryQuery,
+        each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        self.0.history(query, each)
+    }
+    fn inspect(
+        &self,
+        filter: &Filter,
+        each: &mut dyn FnMut(Inspected) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        self.0.inspect(filter, each)
+    }
+    fn head(&self) -> Head {
+        self.0.head()
+    }
+    fn watch(&self) -> watch::Receiver<Head> {
+        self.0.watch()
     }
 }
 
@@ -205,4 +247,26 @@ fn a_redaction_makes_the_users_of_a_project_let_go_once() {
         let mark = redaction.rewrite(Some("the secret"), only_look).expect("found");
         assert_eq!((mark.events, evicted.swap(0, Ordering::SeqCst)), (1, 1), "{only_look}");
     }
+}
+
+#[test]
+fn all_watchers_of_a_project_read_on_one_thread() {
+    let (release, gate) = channel::<()>();
+    let log: Arc<dyn EventLog> = Arc::new(Slow(MemoryLog::new(clock()), Mutex::new(gate)));
+    let (ring, schema): (Arc<Announcements>, Arc<dyn Schema>) = (Arc::default(), Arc::new(TdSchema));
+    runtime(4).block_on(async move {
+        let watch = |cursor| {
+            let (ring, log, schema) = (Arc::clone(&ring), Arc::clone(&log), Arc::clone(&schema));
+            tokio::spawn(async move { ring.after(cursor, log, schema, clock()()).await })
+        };
+        let here = watch(Seq(i64::MAX)).await.expect("no panic").expect("read").cursor;
+        append(&*log, issue(1, "one")).await;
+        let watchers: Vec<_> = (0..20).map(|_| watch(here)).collect();
+        timeout(LONG, spawn_blocking(|| ())).await.expect("a thread is free").expect("ran");
+        drop(release);
+        for watcher in watchers {
+            assert_eq!(watcher.await.expect("no panic").expect("read").frames.len(), 1);
+        }
+        assert!(ring.reaches(here).await);
+    });
 }

@@ -95,7 +95,7 @@ impl From<LogError> for ApiError {
     fn from(error: LogError) -> Self {
         let cause = error.to_string();
         match error {
-            LogError::Busy { retry_after } => Self::unavailable("too many writes are waiting", retry_after),
+            LogError::Busy { retry_after } => Self::unavailable("too many requests are waiting", retry_after),
             LogError::Closed => {
                 Self::unavailable("the project is closed for a moment", Duration::from_secs(1))
             }

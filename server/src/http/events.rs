@@ -87,7 +87,7 @@ impl Watcher {
         self.cursor = here;
         let Some(id) = last_id else { return Ok(None) };
         match id.parse().map(Seq) {
-            Ok(seq) if self.ring.reaches(seq) => {
+            Ok(seq) if self.ring.reaches(seq).await => {
                 let (piece, cursor) = self.missed(seq).await?;
                 self.cursor = cursor;
                 Ok(piece)
@@ -136,10 +136,9 @@ impl Watcher {
 
     async fn missed(&self, cursor: Seq) -> Result<(Option<Bytes>, Seq), ApiError> {
         let open = self.app.projects.open(&self.project).await?;
-        let (ring, schema, now) =
-            (Arc::clone(&self.ring), Arc::clone(&self.app.schema), self.app.control.now());
-        let asked = tokio::task::spawn_blocking(move || ring.after(cursor, &*open.log, &*schema, now));
-        let missed = asked.await.map_err(|e| ApiError::internal("failed to query events", e))??;
+        let (log, schema, now) =
+            (Arc::clone(&open.log), Arc::clone(&self.app.schema), self.app.control.now());
+        let missed = self.ring.after(cursor, log, schema, now).await?;
         let piece = (!missed.frames.is_empty()).then(|| missed.frames.concat().into());
         Ok((piece, missed.cursor))
     }

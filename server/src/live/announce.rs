@@ -3,17 +3,19 @@
 //! Duty: turn new events of the log into frames of a stream, encoded once and shared by all watchers.
 //! Invariant: a watcher that was at sequence n gets everything after n, or is told to load everything again. It never
 //! gets less in silence. Frames are read from the log behind its head, so nothing is announced before it is on disk.
-//! Danger: none of this may cost anything without watchers: there is no task here, the first one who asks reads.
+//! Danger: none of this may cost anything without watchers: there is no task here, the first one who asks reads. A push
+//! wakes all watchers at once; each waited on a thread of its own for the first one's read, and took all there were.
 
 use crate::log::{EventLog, LogError, ReadQuery};
 use axum::body::Bytes;
 use serde_json::Value;
 use std::collections::{HashSet, VecDeque};
 use std::ops::ControlFlow;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use td_engine::id::Seq;
 use td_engine::taxonomy::Schema;
 use td_engine::time::ClientTime;
+use tokio::sync::Mutex;
 
 /// Newest events that are kept encoded.
 const KEPT: usize = 256;
@@ -22,7 +24,7 @@ const LONGEST_ID: usize = 256;
 
 /// The newest events of one project as frames.
 #[derive(Default)]
-pub struct Announcements(Mutex<Ring>);
+pub struct Announcements(Arc<Mutex<Ring>>);
 
 /// Frames of the events in (`from`, `to`].
 #[derive(Default)]
@@ -50,32 +52,29 @@ pub struct Missed {
 }
 
 impl Announcements {
-    /// Everything after `cursor` up to the log's head. Of several changes of one issue only the last is told. Blocks.
-    pub fn after(
+    /// Everything after `cursor` up to the log's head. Of several changes of one issue only the last is told. One of all
+    /// who ask reads, and the others find it done.
+    pub async fn after(
         &self,
         cursor: Seq,
-        log: &dyn EventLog,
-        schema: &dyn Schema,
+        log: Arc<dyn EventLog>,
+        schema: Arc<dyn Schema>,
         now: ClientTime,
     ) -> Result<Missed, LogError> {
-        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.extend(log, schema, now)?;
-        if cursor < ring.from {
-            return Ok(Missed { frames: vec![refresh(&ring.to.to_string(), now)], cursor: ring.to });
+        let mut ring = Arc::clone(&self.0).lock_owned().await;
+        if ring.is_at(log.head().seq) {
+            return Ok(ring.after(cursor, now));
         }
-        let (mut told, mut frames) = (HashSet::new(), Vec::new());
-        for frame in ring.frames.iter().rev().take_while(|f| f.seq > cursor) {
-            if told.insert(&frame.what) {
-                frames.push(frame.text.clone());
-            }
-        }
-        frames.reverse();
-        Ok(Missed { frames, cursor: ring.to })
+        let read = tokio::task::spawn_blocking(move || {
+            ring.extend(&*log, &*schema, now)?;
+            Ok(ring.after(cursor, now))
+        });
+        read.await.unwrap_or_else(|e| Err(LogError::Storage(e.to_string())))
     }
 
     /// Whether a watcher that was at `cursor` can be told what it missed.
-    pub fn reaches(&self, cursor: Seq) -> bool {
-        let ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub async fn reaches(&self, cursor: Seq) -> bool {
+        let ring = self.0.lock().await;
         ring.from <= cursor && cursor <= ring.to
     }
 }
@@ -85,13 +84,32 @@ impl Ring {
         Self { begun: true, from: head, to: head, frames: VecDeque::new() }
     }
 
+    fn is_at(&self, head: Seq) -> bool {
+        self.begun && head <= self.to
+    }
+
+    fn after(&self, cursor: Seq, now: ClientTime) -> Missed {
+        if cursor < self.from {
+            return Missed { frames: vec![refresh(&self.to.to_string(), now)], cursor: self.to };
+        }
+        let (mut told, mut frames) = (HashSet::new(), Vec::new());
+        for frame in self.frames.iter().rev().take_while(|f| f.seq > cursor) {
+            if told.insert(&frame.what) {
+                frames.push(frame.text.clone());
+            }
+        }
+        frames.reverse();
+        Missed { frames, cursor: self.to }
+    }
+
+    /// Reads what is new. Blocks.
     fn extend(&mut self, log: &dyn EventLog, schema: &dyn Schema, now: ClientTime) -> Result<(), LogError> {
         let head = log.head().seq;
         if !self.begun {
             // The first watcher: what was before it is nothing that anybody watched.
             *self = Self::beginning_at(head);
         }
-        if head <= self.to {
+        if self.is_at(head) {
             return Ok(());
         }
         let mut new = VecDeque::new();
@@ -152,6 +170,16 @@ mod tests {
         ClientTime::parse("2026-11-21T10:00:00Z").expect("time")
     }
 
+    /// What one who watches alone is told.
+    fn after(ring: &mut Ring, cursor: Seq, log: &MemoryLog) -> Missed {
+        ring.extend(log, &TdSchema, now()).expect("read");
+        ring.after(cursor, now())
+    }
+
+    fn reaches(ring: &Ring, cursor: Seq) -> bool {
+        ring.from <= cursor && cursor <= ring.to
+    }
+
     fn push(log: &MemoryLog, first: i64, entities: &[(&str, &str, &str)]) {
         let events = entities.iter().zip(first..).map(|((entity, action, id), n)| NewEvent {
             action_id: ActionId(n),
@@ -180,8 +208,8 @@ mod tests {
 
     #[test]
     fn a_watcher_gets_what_came_after_it_and_of_one_issue_only_the_last() {
-        let (log, all) = (log(), Announcements::default());
-        let after = |cursor| all.after(cursor, &log, &TdSchema, now()).expect("read");
+        let (log, mut ring) = (log(), Ring::default());
+        let mut after = |cursor| after(&mut ring, cursor, &log);
         assert_eq!(
             after(Seq(i64::MAX)),
             Missed { frames: vec![], cursor: Seq(0) },
@@ -214,21 +242,21 @@ mod tests {
 
     #[test]
     fn a_watcher_that_is_too_far_behind_is_told_to_load_everything() {
-        let (log, all) = (log(), Announcements::default());
+        let (log, mut ring) = (log(), Ring::default());
         push(&log, 1, &[("issues", "create", "td-1")]);
-        assert_eq!(all.after(Seq(1), &log, &TdSchema, now()).expect("read").cursor, Seq(1));
+        assert_eq!(after(&mut ring, Seq(1), &log).cursor, Seq(1));
         let many: Vec<_> = (0..=KEPT).map(|_| ("issues", "update", "td-1")).collect();
         push(&log, 2, &many);
-        let missed = all.after(Seq(1), &log, &TdSchema, now()).expect("read");
+        let missed = after(&mut ring, Seq(1), &log);
         assert!(kinds(&missed)[0].starts_with("event: refresh\n"), "{missed:?}");
-        assert!(!all.reaches(Seq(1)) && all.reaches(missed.cursor));
+        assert!(!reaches(&ring, Seq(1)) && reaches(&ring, missed.cursor));
         // One by one, so that the ring drops its oldest frames instead of being skipped.
         for n in 0..=KEPT as i64 {
             push(&log, 1000 + n, &[("issues", "update", "td-1")]);
-            all.after(missed.cursor, &log, &TdSchema, now()).expect("read");
+            after(&mut ring, missed.cursor, &log);
         }
-        assert!(!all.reaches(missed.cursor));
-        let again = all.after(missed.cursor, &log, &TdSchema, now()).expect("read");
+        assert!(!reaches(&ring, missed.cursor));
+        let again = after(&mut ring, missed.cursor, &log);
         assert!(kinds(&again)[0].starts_with("event: refresh\n"), "{again:?}");
     }
 }

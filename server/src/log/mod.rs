@@ -103,8 +103,8 @@ pub struct HistoryQuery {
 /// Why a log did not do what was asked. None of these leaves a partial effect but [`InUse`](LogError::InUse).
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LogError {
-    /// The queue is full, or too many logs are in use; try again after the given time.
-    #[error("the project's write queue is full")]
+    /// The queue is full, or too many logs or readers are in use; try again after the given time.
+    #[error("too much is asked of the log at once")]
     Busy {
         /// When to try again.
         retry_after: Duration,

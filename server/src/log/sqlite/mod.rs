@@ -287,7 +287,7 @@ impl EventLog for SqliteLog {
         each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
     ) -> Result<usize, LogError> {
         let of = (query.entity_type.as_str(), &query.entity_id, query.after.0, limit(query.limit));
-        self.readers.read(reader::HISTORY, of, each)
+        self.readers.read_out(reader::HISTORY, of, each)
     }
 
     fn inspect(

@@ -4,7 +4,8 @@
 //! Invariants: one `SELECT` per page is one snapshot; WAL shows it only commits that are on disk. What no device may
 //! show is taken out of what is read as it is of what is pushed: a log of an old reference still holds it
 //! (server-protocol 5.4).
-//! Danger: a reader that lingers keeps the WAL from starting over, so pages are bounded by their callers.
+//! Danger: a reader that lingers keeps the WAL from starting over, so pages are bounded by their callers. And whoever
+//! waits for a connection has a thread, so that has an end too.
 
 use super::inspect::inspect;
 use super::{Options, file, lock};
@@ -22,7 +23,12 @@ use td_engine::time::ClientTime;
 
 /// Most connections per log. A page may be as slow as the client it is streamed to, so a few slow ones must not keep
 /// everybody else, the live view included, from reading.
-const READERS: usize = 32;
+pub(super) const READERS: usize = 32;
+/// Beside them, connections for reads that no client keeps waiting: the live view's, and the announcements', on which all
+/// watchers wait.
+const OWN: usize = 4;
+/// How long a connection is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Connections that are kept for the next reader.
 const KEPT: usize = 2;
 
@@ -73,7 +79,21 @@ impl Readers {
         values: impl Params,
         each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
     ) -> Result<usize, LogError> {
-        self.with(|conn| page(conn, sql, values, |row| Ok(each(self.shown(event(row)?)))))
+        self.with(self.borrow(READERS + OWN, PATIENCE)?, |conn| {
+            page(conn, sql, values, |row| Ok(each(self.shown(event(row)?))))
+        })
+    }
+
+    /// As [`Readers::read`], for whoever hands the events to a client.
+    pub(super) fn read_out(
+        &self,
+        sql: &str,
+        values: impl Params,
+        each: &mut dyn FnMut(LogEvent) -> ControlFlow<()>,
+    ) -> Result<usize, LogError> {
+        self.with(self.borrow(READERS, PATIENCE)?, |conn| {
+            page(conn, sql, values, |row| Ok(each(self.shown(event(row)?))))
+        })
     }
 
     pub(super) fn read_raw(
@@ -92,7 +112,7 @@ impl Readers {
             // Written in another way than ours, or damaged.
             None => Ok(each(&RawEvent::from(&self.shown(event(row)?)))),
         };
-        self.with(|conn| page(conn, sql, values, pass_on))
+        self.with(self.borrow(READERS, PATIENCE)?, |conn| page(conn, sql, values, pass_on))
     }
 
     pub(super) fn inspect(
@@ -100,7 +120,7 @@ impl Readers {
         filter: &Filter,
         each: &mut dyn FnMut(Inspected) -> ControlFlow<()>,
     ) -> Result<usize, LogError> {
-        self.with(|conn| {
+        self.with(self.borrow(READERS, PATIENCE)?, |conn| {
             inspect(conn, filter, &mut |row| each(Inspected { event: self.shown(row.event), ..row }))
         })
     }
@@ -112,8 +132,11 @@ impl Readers {
         }
     }
 
-    fn with<T>(&self, read: impl FnOnce(&Connection) -> Result<T, LogError>) -> Result<T, LogError> {
-        let mut loan = self.borrow()?;
+    fn with<T>(
+        &self,
+        mut loan: Loan<'_>,
+        read: impl FnOnce(&Connection) -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
         let conn = match loan.1.take() {
             Some(conn) => loan.1.insert(conn),
             None => loan.1.insert(file::open_reader(&self.path, self.vfs.as_deref())?),
@@ -140,18 +163,19 @@ impl Readers {
         waited.unwrap_or_else(PoisonError::into_inner).0.out == 0
     }
 
-    fn borrow(&self) -> Result<Loan<'_>, LogError> {
-        let mut pool = lock(&self.pool);
-        loop {
-            if let Some(why) = &pool.over {
-                return Err(why.clone());
-            }
-            if pool.out < READERS {
-                pool.out += 1;
-                return Ok(Loan(self, pool.idle.pop()));
-            }
-            pool = self.returned.wait(pool).unwrap_or_else(PoisonError::into_inner);
+    /// A connection, once fewer than `most` are out.
+    fn borrow(&self, most: usize, patience: Duration) -> Result<Loan<'_>, LogError> {
+        let is_full = |pool: &mut Pool| pool.over.is_none() && pool.out >= most;
+        let waited = self.returned.wait_timeout_while(lock(&self.pool), patience, is_full);
+        let mut pool = waited.unwrap_or_else(PoisonError::into_inner).0;
+        if let Some(why) = &pool.over {
+            return Err(why.clone());
         }
+        if pool.out >= most {
+            return Err(LogError::Busy { retry_after: Duration::from_secs(1) });
+        }
+        pool.out += 1;
+        Ok(Loan(self, pool.idle.pop()))
     }
 }
 
@@ -164,7 +188,8 @@ impl Drop for Loan<'_> {
             let conn = self.1.take().inspect(|conn| drop(conn.release_memory()));
             pool.idle.extend(conn);
         }
-        self.0.returned.notify_one();
+        // Some may have to wait on where others need not.
+        self.0.returned.notify_all();
     }
 }
 
@@ -232,4 +257,21 @@ pub(super) fn payload(row: &Row<'_>, column: usize) -> rusqlite::Result<Payload>
         .as_bytes()
         .map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, value.data_type(), Box::new(e)))?;
     Ok(Payload::stored(String::from_utf8_lossy(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each waits on a thread, of which the whole server has so many.
+    #[test]
+    fn waiting_for_a_connection_has_an_end() {
+        let readers = Readers::new(Arc::default(), &Options::new(crate::clock::system()));
+        let one = readers.borrow(1, Duration::ZERO).expect("free");
+        assert!(matches!(readers.borrow(1, Duration::from_millis(10)), Err(LogError::Busy { .. })));
+        drop(one);
+        assert!(readers.borrow(1, Duration::ZERO).is_ok());
+        readers.close(LogError::Closed);
+        assert!(matches!(readers.borrow(1, PATIENCE), Err(LogError::Closed)));
+    }
 }

@@ -295,6 +295,27 @@ fn a_lingering_reader_holds_up_no_push() {
     assert_eq!(read(&log).expect("readable").len(), 6);
 }
 
+/// As many as wait for their clients; what waits for no client has connections of its own.
+#[test]
+fn pages_keep_a_connection_from_neither_the_live_view_nor_the_announcements() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (_, log) = new_log(&dir, options());
+    append(&log, push(1)).expect("stored");
+    fn slow_pages(log: &SqliteLog, more: usize) {
+        if more == 0 {
+            assert_eq!(read(log).expect("readable").len(), 1);
+            return;
+        }
+        let query = ReadQuery { after: Seq(0), limit: 1, exclude: None };
+        let page = log.read_raw(&query, &mut |_| {
+            slow_pages(log, more - 1);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(page.expect("readable"), 1);
+    }
+    slow_pages(&log, reader::READERS);
+}
+
 #[test]
 fn a_full_queue_says_busy_and_what_waited_shares_a_commit() {
     let dir = tempfile::tempdir().expect("a folder");
