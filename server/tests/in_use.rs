@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::log::clock;
+use support::log::{Log, clock};
 use td_engine::event::{LogEvent, NewEvent, Push};
 use td_engine::id::{ActionId, DeviceId, Epoch, ProjectId, Seq, SessionId};
 use td_engine::payload::Payload;
@@ -20,6 +20,7 @@ use td_server::log::{
     ProjectsOptions, ReadQuery, Rewrite, Ticket,
 };
 use td_server::redact::Redaction;
+use td_server::snapshot::{Folder, Shelf, Version};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -269,4 +270,48 @@ fn all_watchers_of_a_project_read_on_one_thread() {
         }
         assert!(ring.reaches(here).await);
     });
+}
+
+/// Three tasks take turns on one thread: two ask for a digest, and between them the file is changed behind our back. The
+/// second digest is another one only if it was computed again.
+#[test]
+fn a_digest_that_is_asked_for_twice_at_once_is_computed_once() {
+    let dir = tempfile::tempdir().expect("dir");
+    let logs = logs(dir.path(), 4);
+    let log = logs.create(&id(1)).expect("room");
+    let projects = open_projects(dir.path(), logs, 2);
+    runtime(1).block_on(async {
+        append(&*log, issue(1, "one")).await;
+        let open = projects.open(&id(1)).await.expect("room");
+        assert!(open.caught_up(LONG).await);
+        let (first, second) = (Arc::clone(&open), Arc::clone(&open));
+        let first = tokio::spawn(async move { first.digest().await });
+        let changed = tokio::spawn(changed(open.place().path().to_path_buf()));
+        let second = tokio::spawn(async move { second.digest().await });
+        changed.await.expect("changed");
+        let first = first.await.expect("no panic").expect("computed");
+        assert_eq!(second.await.expect("no panic").expect("computed"), first);
+    });
+    let log = Log::new();
+    log.issues(1, 3);
+    let snap = dir.path().join("snap");
+    let shelf = Shelf::new(Arc::new(Folder::new(snap.clone())), Version::current(&history()), clock());
+    let kept = shelf.make(&log.0, None).expect("made");
+    runtime(1).block_on(async {
+        let (first, second) = (Arc::clone(&kept), Arc::clone(&kept));
+        let first = tokio::spawn(async move { first.digest_once().await });
+        let changed = tokio::spawn(changed(snap.join(kept.name.to_string())));
+        let second = tokio::spawn(async move { second.digest_once().await });
+        changed.await.expect("changed");
+        let first = first.await.expect("no panic").expect("computed");
+        assert_eq!(second.await.expect("no panic").expect("computed"), first);
+    });
+}
+
+async fn changed(path: std::path::PathBuf) {
+    let change = move || {
+        let conn = rusqlite::Connection::open(path).expect("a file");
+        conn.execute("UPDATE issues SET title = 'another'", []).expect("changed");
+    };
+    spawn_blocking(change).await.expect("changed");
 }

@@ -9,19 +9,21 @@ use crate::http::answer::{json, with_head};
 use crate::http::caller::Caller;
 use crate::http::error::ApiError;
 use crate::http::query::Query;
-use crate::live::{OpenProject, StateDigest};
+use crate::live::{LiveError, OpenProject, StateDigest};
 use crate::log::Head;
 use crate::logging::blocking;
-use crate::snapshot::SnapshotError;
+use crate::snapshot::Kept;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderName, StatusCode};
 use axum::response::Response;
 use serde_json::{Value, json};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use td_engine::id::Seq;
+use tokio::time::timeout;
 
-/// How long a digest waits for the live view to reach the head.
+/// How long a digest waits for the live view to reach the head, and then for its being computed.
 const CATCH_UP: Duration = Duration::from_secs(10);
 /// What the live view recorded so far: events without effect, of those the ones that cannot have any, losing sides.
 const SKIPPED: HeaderName = HeaderName::from_static("x-td-skipped");
@@ -87,23 +89,34 @@ async fn at_head(open: &Arc<OpenProject>) -> Result<StateDigest, ApiError> {
     if !open.caught_up(CATCH_UP).await {
         return Err(ApiError::unavailable("the live view is still catching up", Duration::from_secs(2)));
     }
-    open.digest().await.map_err(|e| ApiError::internal("failed to compute digest", e))
+    computed(open.digest()).await
+}
+
+/// Goes on after the limit, so that whoever asks again finds it done.
+async fn computed(
+    digest: impl Future<Output = Result<StateDigest, LiveError>>,
+) -> Result<StateDigest, ApiError> {
+    match timeout(CATCH_UP, digest).await {
+        Ok(computed) => computed.map_err(|e| ApiError::internal("failed to compute digest", e)),
+        Err(_) => Err(ApiError::unavailable("the digest is still being computed", Duration::from_secs(2))),
+    }
 }
 
 async fn at_point(open: &Arc<OpenProject>, seq: Seq, head: Seq) -> Result<StateDigest, ApiError> {
     let shelf = Arc::clone(&open.shelf);
-    let found = blocking(move || -> Result<Result<StateDigest, Vec<Seq>>, SnapshotError> {
+    let found = blocking(move || -> io::Result<Result<Arc<Kept>, Vec<Seq>>> {
         Ok(match shelf.at(seq)? {
-            Some(kept) => Ok(kept.digest()?),
+            Some(kept) => Ok(kept),
             None => Err(shelf.points()?),
         })
     });
     let failed = |e: String| ApiError::internal("failed to compute digest", e);
     let found = found.await.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))?;
-    found.map_err(|points| {
+    let kept = found.map_err(|points| {
         let distance = |point: &Seq| point.0.abs_diff(seq.0);
         let nearest = points.into_iter().chain([head]).min_by_key(distance).unwrap_or(head);
         let message = format!("no state is kept at sequence {seq}; the nearest is at {nearest}");
         ApiError::new(StatusCode::CONFLICT, "no_such_point", message).header(NEAREST, nearest.0)
-    })
+    })?;
+    computed(kept.digest_once()).await
 }

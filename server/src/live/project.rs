@@ -38,6 +38,7 @@ pub struct OpenProject {
     applied: watch::Sender<Seq>,
     recorded: Mutex<Recorded>,
     digest: Mutex<Option<StateDigest>>,
+    digesting: Arc<tokio::sync::Mutex<()>>,
     hurrying: tokio::sync::Mutex<()>,
     readers: Mutex<Vec<(u64, ProjectDb)>>,
     reading: Semaphore,
@@ -73,6 +74,7 @@ impl OpenProject {
             applied: watch::Sender::new(NOT_YET),
             recorded: Mutex::default(),
             digest: Mutex::default(),
+            digesting: Arc::default(),
             hurrying: Default::default(),
             readers: Mutex::default(),
             reading: Semaphore::new(READERS),
@@ -200,15 +202,23 @@ impl OpenProject {
         Ok(seen)
     }
 
-    /// The digest of the state that the live view is at, computed once per state.
+    /// The digest of the state that the live view is at, computed once per state, however many ask.
     pub async fn digest(self: &Arc<Self>) -> Result<StateDigest, LiveError> {
+        let turn = Arc::clone(&self.digesting).lock_owned().await;
+        // Computed by whoever had the turn before.
         let known = lock(&self.digest).clone();
         if let Some(known) = known.filter(|d| d.seq == self.applied()) {
             return Ok(known);
         }
-        let digest = self.read(StateDigest::of_moment).await?;
-        *lock(&self.digest) = Some(digest.clone());
-        Ok(digest)
+        let open = Arc::clone(self);
+        self.read(move |db| {
+            // With the turn, for whoever asked may be gone before it is done.
+            let _turn = turn;
+            let digest = StateDigest::of_moment(db)?;
+            *lock(&open.digest) = Some(digest.clone());
+            Ok(digest)
+        })
+        .await
     }
 
     /// Applies everything up to the head. Blocks; gives way to others between two pages.

@@ -36,13 +36,15 @@ pub struct Kept {
     store: Arc<dyn BlobStore>,
     packed: [OnceCell<()>; Encoding::ALL.len()],
     digest: OnceLock<StateDigest>,
+    digesting: Arc<tokio::sync::Mutex<()>>,
     used: Mutex<Instant>,
 }
 
 impl Kept {
     pub(super) fn new(name: Name, store: Arc<dyn BlobStore>) -> Self {
         let packed = std::array::from_fn(|_| OnceCell::new());
-        Self { name, store, packed, digest: OnceLock::new(), used: Mutex::new(Instant::now()) }
+        let (digest, used) = (OnceLock::new(), Mutex::new(Instant::now()));
+        Self { name, store, packed, digest, digesting: Arc::default(), used }
     }
 
     /// The state after this sequence.
@@ -87,6 +89,18 @@ impl Kept {
         }
         packer.finish()?.flush()?;
         self.store.publish(&name, &name)
+    }
+
+    /// [`Kept::digest`] for one of many who may ask at once: one reads, and the others find it done.
+    pub async fn digest_once(self: &Arc<Self>) -> Result<StateDigest, LiveError> {
+        let turn = Arc::clone(&self.digesting).lock_owned().await;
+        let kept = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || {
+            // With the turn, for whoever asked may be gone before it is done.
+            let _turn = turn;
+            kept.digest()
+        });
+        read.await.unwrap_or_else(|e| Err(LiveError::Lost(e.to_string())))
     }
 
     /// The digest of its state. Reads all of it the first time; blocks.
