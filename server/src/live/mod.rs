@@ -232,6 +232,10 @@ async fn follow(project: Weak<OpenProject>, all: Weak<OpenProjects>, awake: Arc<
         }
     }
     if let (Some(open), Some(all)) = (project.upgrade(), all.upgrade()) {
+        // Before it is forgotten: whoever makes the view anew would not find it, and a request that has it could build
+        // the new one again, or take it away.
+        let gone = Arc::clone(&open);
+        let _ = tokio::task::spawn_blocking(move || gone.end()).await;
         all.forget(&open);
     }
 }

@@ -250,7 +250,7 @@ impl OpenProject {
         lock(&self.readers).clear();
     }
 
-    /// Lets go of the live view for good. Whoever still has the project open is told that its log is closed.
+    /// Lets go of the live view for good. Whoever still has the project open is told that its log is closed. Blocks.
     pub(super) fn end(&self) {
         *lock(&self.view) = None;
     }
