@@ -44,16 +44,10 @@ pub async fn push(
     let push = Text::push(&inbox, &app.uploads, &caller.0, |text| parse(text, &*app.schema)).await?;
     app.has_room()?;
     let open = app.projects.open(&project).await?;
+    // No other request is waited for between this and the log: asked before its log was open, a push was stored half a
+    // minute after its sender had been removed, and the write that it was held up maintenance.
+    let _writing = caller.write_in(&app, &project, Role::Writer).await?;
     let budget = Budget::take(&app, &caller.0, push.events.len()).await?;
-    // Nothing is waited for between this and the log: asked before its log was open, a push was stored half a minute
-    // after its sender had been removed, and the write that it was held up maintenance.
-    let _writing = match caller.write_in(&app, &project, Role::Writer).await {
-        Ok(writing) => writing,
-        Err(e) => {
-            budget.give_back(&app, 0).await?;
-            return Err(e);
-        }
-    };
     let (device, session) = (push.device.clone(), push.session.clone());
     let ids: Vec<ActionId> = push.events.iter().map(|e| e.action_id).collect();
     let answered = open.log.append_at_most(push, budget.left()).await;
