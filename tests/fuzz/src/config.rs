@@ -55,8 +55,8 @@ fn accepted(config: &Config, given: &BTreeMap<String, String>) {
     };
     for (name, value) in [
         ("SYNC_LISTEN_ADDR", listen),
-        ("SYNC_SHUTDOWN_TIMEOUT", millis(config.shutdown_timeout)),
-        ("SYNC_AUTH_EVENT_RETENTION", millis(config.operating.auth_event_retention)),
+        ("SYNC_SHUTDOWN_TIMEOUT", spelled(config.shutdown_timeout)),
+        ("SYNC_AUTH_EVENT_RETENTION", spelled(config.operating.auth_event_retention)),
         ("SYNC_RATE_LIMIT_PUSH", config.limits.push.to_string()),
         ("SYNC_ALLOW_SIGNUP", config.login.allow_signup.to_string()),
         ("SYNC_SERVER_DB_PATH", config.server_db.to_str().expect("text").into()),
@@ -73,12 +73,11 @@ fn accepted(config: &Config, given: &BTreeMap<String, String>) {
 
 fn duration(text: &str) {
     if let Some(duration) = parse_duration(text) {
-        assert_eq!(parse_duration(&millis(duration)), Some(duration), "{text}");
+        assert_eq!(parse_duration(&spelled(duration)), Some(duration), "{text}");
     }
 }
 
-/// Milliseconds are the smallest unit there is.
-fn millis(duration: Duration) -> String {
-    let (seconds, rest) = (duration.as_secs(), duration.subsec_millis());
-    if seconds == 0 { format!("{rest}ms") } else { format!("{seconds}s{rest}ms") }
+/// Nanoseconds are the smallest unit there is.
+fn spelled(duration: Duration) -> String {
+    format!("{}s{}ns", duration.as_secs(), duration.subsec_nanos())
 }
