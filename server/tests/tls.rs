@@ -23,16 +23,18 @@ struct Secured {
     http: SocketAddr,
 }
 
-/// Free at this moment only; a server that cannot bind says so and the test fails with its words.
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address")
+/// Free at this moment only; a server that cannot bind says so and the test fails with its words. Asked for one after the
+/// other they were once the same.
+fn free<const N: usize>() -> [SocketAddr; N] {
+    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    held.each_ref().map(|listener| listener.local_addr().expect("an address"))
 }
 
 impl Secured {
     fn start(names: &[&str], days: i64) -> Self {
         let (authority, files) = (Authority::new(), tempfile::tempdir().expect("dir"));
         let (chain, key) = authority.write(files.path(), "served", names, days);
-        let (https, http) = (free(), free());
+        let [https, http] = free();
         let server = Server::with(&[
             ("SYNC_TLS", "files"),
             ("SYNC_TLS_CERT_FILE", chain.to_str().expect("path")),

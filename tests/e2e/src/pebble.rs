@@ -20,9 +20,11 @@ pub fn is_here(test: &str) -> bool {
     here
 }
 
-/// Free at this moment only; a program that cannot bind says so and the test fails with its words.
-pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address")
+/// Free at this moment only; a program that cannot bind says so and the test fails with its words. Asked for one after the
+/// other they can be the same.
+pub fn free_addresses<const N: usize>() -> [SocketAddr; N] {
+    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    held.each_ref().map(|listener| listener.local_addr().expect("an address"))
 }
 
 /// A process that ends with its value.
@@ -68,12 +70,12 @@ pub struct Names {
 impl Names {
     /// On a port of its own.
     pub fn start(dir: &Path) -> Self {
-        Self::at(dir, free_address())
+        let [dns, management] = free_addresses();
+        Self::at(dir, dns, management)
     }
 
     /// On that address.
-    pub fn at(dir: &Path, dns: SocketAddr) -> Self {
-        let management = free_address();
+    pub fn at(dir: &Path, dns: SocketAddr, management: SocketAddr) -> Self {
         let mut command = Command::new("/usr/bin/pebble-challtestsrv");
         command.args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", "", "-http01", "", "-https01", ""]);
         command.args(["-tlsalpn01", "", "-dns01", &dns.to_string(), "-management", &management.to_string()]);
@@ -126,7 +128,7 @@ impl Pebble {
         authority.sign(&["localhost", "acme.test"]).write(&dir, "api");
         let ca_file = dir.join("ca.pem");
         std::fs::write(&ca_file, authority.root_pem()).expect("root");
-        let (listen, management) = (free_address(), free_address());
+        let [listen, management] = free_addresses();
         let config = json!({"pebble": {
             "listenAddress": listen, "managementListenAddress": management,
             "certificate": dir.join("api.pem"), "privateKey": dir.join("api.key"),

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 use td_e2e::front::{Fault, Front};
-use td_e2e::pebble::{Looks, Names, Pebble, free_address, is_here};
+use td_e2e::pebble::{Looks, Names, Pebble, free_addresses, is_here};
 use td_e2e::server::Server;
 use td_e2e::tls::{Authority, shown};
 use td_e2e::wait_until;
@@ -28,7 +28,8 @@ impl Town {
     fn new(lifetime: u32) -> Self {
         let (dir, authority) = (tempfile::tempdir().expect("dir"), Authority::new());
         let names = Names::start(dir.path());
-        let looks = Looks { http: free_address(), https: free_address(), lifetime };
+        let [http, https] = free_addresses();
+        let looks = Looks { http, https, lifetime };
         let pebble = Pebble::start(dir.path(), "real", &authority, &names, looks);
         Self { dir, authority, names, looks, pebble }
     }

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use td_e2e::pebble::{Looks, Names, Pebble, free_address, is_here};
+use td_e2e::pebble::{Looks, Names, Pebble, free_addresses, is_here};
 use td_e2e::tls::Authority;
 use td_e2e::{binary, skip, wait_until};
 
@@ -41,7 +41,7 @@ impl EmptyRoot {
         for folder in ["data", "ana/project", "ben/project", "tmp"] {
             std::fs::create_dir_all(dir.path().join(folder)).expect("folder");
         }
-        let plain = free_address();
+        let [plain] = free_addresses();
         let mut root = Self { dir, plain, settings: Vec::new() };
         root.set("SYNC_LISTEN_ADDR", &plain.to_string());
         root.set("SYNC_BASE_URL", &format!("http://{plain}"));
@@ -124,7 +124,7 @@ fn guest_an_empty_root_folder_is_enough_to_serve_a_push_and_a_pull() {
 #[test]
 fn guest_an_empty_root_folder_is_enough_to_serve_a_push_and_a_pull_over_https() {
     let Some(mut root) = EmptyRoot::new() else { return };
-    let (authority, https) = (Authority::new(), free_address());
+    let (authority, [https]) = (Authority::new(), free_addresses());
     std::fs::write(root.path().join("ca.pem"), authority.root_pem()).expect("root");
     authority.sign(&["localhost"]).write(root.path(), "served");
     for (name, value) in [
@@ -161,8 +161,9 @@ fn guest_an_empty_root_folder_is_enough_to_get_a_certificate_by_name() {
     let [.., high, low] = std::process::id().to_be_bytes();
     let dns = SocketAddr::from((Ipv4Addr::new(127, 53, high, low.max(1)), 53));
     let (town, authority) = (tempfile::tempdir().expect("dir"), Authority::new());
-    let names = Names::at(town.path(), dns);
-    let looks = Looks { http: free_address(), https: free_address(), lifetime: 90 * 86_400 };
+    let [http, https, management] = free_addresses();
+    let names = Names::at(town.path(), dns, management);
+    let looks = Looks { http, https, lifetime: 90 * 86_400 };
     let pebble = Pebble::start(town.path(), "real", &authority, &names, looks);
     std::fs::create_dir(root.path().join("etc")).expect("etc");
     std::fs::write(root.path().join("etc/resolv.conf"), format!("nameserver {}\n", dns.ip())).expect("dns");
