@@ -105,7 +105,13 @@ impl Bench<'_> {
     }
 
     fn drive(&self, load: &Load, connections: usize, time: Duration) -> Result<Measured> {
-        self.runtime.block_on(drive::run(load, connections, time))
+        let run = drive::run(load, connections, time);
+        self.runtime.block_on(async {
+            match self.cores.are_separate() {
+                true => drive::awake(run).await,
+                false => run.await,
+            }
+        })
     }
 
     /// The empty route's rate, at as many connections as the row beside it has.
