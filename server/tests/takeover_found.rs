@@ -345,6 +345,13 @@ fn numbers_of_writes_over_rest_stay_taken_on_the_way_back() {
     )
     .expect("row");
     assert_eq!(db.last_insert_rowid(), 23);
+    let searched =
+        "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND tbl_name = 'issues' AND sql > ''";
+    assert_eq!(
+        db.query_row(searched, [], |r| r.get::<_, i64>(0)).expect("count"),
+        8,
+        "as the reference has them"
+    );
     let log = Connection::open(back.join(format!("projects/{REST_ONLY}/events.db"))).expect("open");
     let taken = "SELECT count(*) FROM events WHERE device_id = 'td_watch_server' AND client_action_id = 23";
     assert_eq!(log.query_row(taken, [], |r| r.get::<_, i64>(0)).expect("count"), 0);

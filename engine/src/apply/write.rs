@@ -102,35 +102,54 @@ impl<'w> Writer<'w> {
             Half::Object(map) if map.is_empty() => return Err(Reason::NoFields(row_name()).into()),
             Half::Object(map) => map,
         };
-        let before = self.find(table, id)?;
-        if before.is_none() {
-            if !may_insert {
-                return Ok(Outcome::Skipped(Reason::MissingRow(row_name())));
-            }
-            if let Some(orphan) = self.missing_parent(table, &new)? {
-                return Ok(Outcome::Skipped(orphan));
-            }
-        }
         let is_known = |key: &String| table.column_index(key).is_some();
-        if !new.keys().any(|key| key != "id" && is_known(key)) {
-            return Err(Reason::NoKnownFields(row_name()).into());
+        let has_known = new.keys().any(|key| key != "id" && is_known(key));
+        // Most events are creations, and nothing is in their way.
+        let before = if may_insert && has_known && self.insert(table, &new)? {
+            None
+        } else {
+            let before = self.find(table, id)?;
+            if before.is_none() {
+                if !may_insert {
+                    return Ok(Outcome::Skipped(Reason::MissingRow(row_name())));
+                }
+                if let Some(orphan) = self.missing_parent(table, &new)? {
+                    return Ok(Outcome::Skipped(orphan));
+                }
+            }
+            if !has_known {
+                return Err(Reason::NoKnownFields(row_name()).into());
+            }
+            self.replace(table, &new, before.as_ref())?;
+            before
+        };
+        self.changed(table, id.into(), before, How::Row);
+        self.note_unknown(new.keys().filter(|key| !is_known(key)).cloned().collect());
+        Ok(self.applied())
+    }
+
+    /// Whether it could be done without touching any other row.
+    fn insert(&self, table: &Table, new: &Map<String, Json>) -> Result<bool, Stop> {
+        if self.missing_parent(table, new)?.is_some() {
+            return Ok(false);
         }
-        let row = self.whole_row(table, &new, before.as_ref());
+        let row = self.whole_row(table, new, None);
+        Ok(self.conn.prepare_cached(&table.insert)?.execute(params_from_iter(&row.0))? == 1)
+    }
+
+    fn replace(&mut self, table: &Table, new: &Map<String, Json>, before: Option<&Row>) -> Result<(), Stop> {
+        let row = self.whole_row(table, new, before);
+        let id = self.event.entity_id;
         let local_rows = self.note_cascades(table, id, before.is_some(), Removal::ByReplace)?;
         self.note_displaced(table, &row)?;
         if !local_rows.is_empty() {
             self.begin_several()?;
         }
-        // With nothing to replace, a plain insert spares SQLite the preparations for undoing a replace.
-        let is_new = before.is_none() && self.changes.is_empty();
-        let put = if is_new { &table.insert } else { &table.replace };
-        self.conn.prepare_cached(put)?.execute(params_from_iter(&row.0))?;
+        self.conn.prepare_cached(&table.replace)?.execute(params_from_iter(&row.0))?;
         for (child, row) in &local_rows {
             self.conn.prepare_cached(&child.replace)?.execute(params_from_iter(&row.0))?;
         }
-        self.changed(table, id.into(), before, How::Row);
-        self.note_unknown(new.keys().filter(|key| !is_known(key)).cloned().collect());
-        Ok(self.applied())
+        Ok(())
     }
 
     fn whole_row(&self, table: &Table, new: &Map<String, Json>, before: Option<&Row>) -> Row {

@@ -12,7 +12,7 @@ mod row;
 
 pub use catalog::{Catalog, Column, Table};
 pub(crate) use catalog::{Default, quoted};
-pub use open::{OpenError, Purpose, SCHEMA_VERSION};
+pub use open::{OpenError, Purpose, SCHEMA_VERSION, SEARCHES};
 pub use place::Place;
 pub use row::{Meaning, Row, meaning};
 pub(crate) use row::{exact_json, from_exact_json};

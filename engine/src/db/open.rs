@@ -17,6 +17,8 @@ use std::time::Duration;
 pub const SCHEMA_VERSION: i64 = 38;
 
 const SCHEMA: &str = include_str!("schema.sql");
+/// Makes the indexes that only searches use, where they are missing.
+pub const SEARCHES: &str = include_str!("searches.sql");
 const OWN_TABLES: &str = include_str!("own.sql");
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
@@ -26,7 +28,7 @@ pub enum Purpose {
     /// A person's project folder, shared with other programs: TRUNCATE journal, `synchronous=NORMAL`.
     Device,
     /// A server's `project.db`: computed from the log, so it may lose its newest commits; has the reference's table
-    /// `applied_events`. WAL, so that readers do not wait.
+    /// `applied_events`, and none of the indexes that only searches use. WAL, so that readers do not wait.
     LiveView,
     /// A file being built to be sent away: journal in memory (an event that fails is rolled back), no fsync. Whoever
     /// builds it syncs and renames it, or throws it away.
@@ -177,7 +179,7 @@ fn fill(
         "INSERT INTO boards (id, name, created_at, updated_at, is_builtin) VALUES ('bd-all-issues', 'All Issues', ?1, ?1, 1)",
         [now.sql_utc()],
     )?;
-    add_own_tables(&tx, purpose)?;
+    complete(&tx, purpose)?;
     set_meta(&tx, "rules", &super::RULES.to_string())?;
     set_meta(&tx, "cursor", "0")?;
     tx.commit()?;
@@ -189,11 +191,11 @@ pub(super) fn open(place: &Place, purpose: Purpose) -> Result<ProjectDb, OpenErr
     let conn = place.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     configure(&conn, purpose)?;
     // Only if one is missing: looking at a project must not wait for whoever writes to it.
-    if !has_own_tables(&conn, purpose)? {
+    if !is_complete(&conn, purpose)? {
         // Before ours is made on one of the reference's tables: a file that lacks it is damaged, not unavailable.
         Catalog::read(&conn)?.map_err(|what| OpenError::Damaged { path: place.path().into(), what })?;
         let tx = rusqlite::Transaction::new_unchecked(&conn, rusqlite::TransactionBehavior::Immediate)?;
-        add_own_tables(&tx, purpose)?;
+        complete(&tx, purpose)?;
         tx.commit()?;
     }
     finish(conn, place.path())
@@ -226,25 +228,28 @@ fn configure(conn: &Connection, purpose: Purpose) -> rusqlite::Result<()> {
     conn.pragma_update(None, "foreign_keys", true)
 }
 
-fn has_own_tables(conn: &Connection, purpose: Purpose) -> rusqlite::Result<bool> {
-    let names = ["tdsync_meta", "tdsync_register", "tdsync_conflict", "tdsync_before"];
-    for name in names.into_iter().chain((purpose == Purpose::LiveView).then_some("applied_events")) {
-        if !super::has_table(conn, name)? {
+/// Whether it has everything that its purpose asks for beside the tables of schema 38. Of indexes that are made together
+/// one is looked for.
+fn is_complete(conn: &Connection, purpose: Purpose) -> rusqlite::Result<bool> {
+    let own = ["tdsync_meta", "tdsync_register", "tdsync_conflict", "tdsync_before", "tdsync_dependents"];
+    let more = if purpose == Purpose::LiveView { "applied_events" } else { "idx_issues_status" };
+    let mut find = conn.prepare_cached("SELECT 1 FROM sqlite_master WHERE name = ?1")?;
+    for name in own.into_iter().chain([more]) {
+        if !find.exists([name])? {
             return Ok(false);
         }
     }
-    let index = "SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = 'tdsync_dependents'";
-    conn.prepare_cached(index)?.exists([])
+    Ok(true)
 }
 
-fn add_own_tables(conn: &Connection, purpose: Purpose) -> rusqlite::Result<()> {
+fn complete(conn: &Connection, purpose: Purpose) -> rusqlite::Result<()> {
     conn.execute_batch(OWN_TABLES)?;
-    if purpose == Purpose::LiveView {
-        conn.execute_batch(
-            "CREATE TABLE IF NOT EXISTS applied_events (server_seq INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)",
-        )?;
-    }
-    Ok(())
+    conn.execute_batch(match purpose {
+        Purpose::LiveView => {
+            "CREATE TABLE IF NOT EXISTS applied_events (server_seq INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)"
+        }
+        Purpose::Device | Purpose::Snapshot => SEARCHES,
+    })
 }
 
 fn finish(conn: Connection, path: &Path) -> Result<ProjectDb, OpenError> {

@@ -1,5 +1,6 @@
 -- The project database, schema 38: what `td` 0.62 creates, in columns, types, defaults, keys and index names.
--- A test compares it with a listing taken from such a database; readers name columns and never count on their order.
+-- A test compares it, with searches.sql, with a listing taken from such a database; readers name columns and never count
+-- on their order.
 
 CREATE TABLE schema_info (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 
@@ -34,14 +35,7 @@ CREATE TABLE issues (
     review_requested_by_session TEXT DEFAULT '',
     closed_by_session TEXT DEFAULT ''
 );
-CREATE INDEX idx_issues_status ON issues(status);
-CREATE INDEX idx_issues_priority ON issues(priority);
-CREATE INDEX idx_issues_type ON issues(type);
 CREATE INDEX idx_issues_parent ON issues(parent_id);
-CREATE INDEX idx_issues_deleted ON issues(deleted_at);
-CREATE INDEX idx_issues_deleted_status ON issues(deleted_at, status);
-CREATE INDEX idx_issues_defer_until ON issues(defer_until);
-CREATE INDEX idx_issues_due_date ON issues(due_date);
 
 CREATE TABLE logs (
     id TEXT PRIMARY KEY,
@@ -54,7 +48,6 @@ CREATE TABLE logs (
 );
 CREATE INDEX idx_logs_issue ON logs(issue_id);
 CREATE INDEX idx_logs_work_session ON logs(work_session_id);
-CREATE INDEX idx_logs_timestamp ON logs(timestamp);
 
 CREATE TABLE comments (
     id TEXT PRIMARY KEY,
@@ -65,7 +58,6 @@ CREATE TABLE comments (
     FOREIGN KEY (issue_id) REFERENCES issues(id) ON DELETE CASCADE
 );
 CREATE INDEX idx_comments_issue ON comments(issue_id);
-CREATE INDEX idx_comments_created_at ON comments(created_at);
 
 CREATE TABLE handoffs (
     id TEXT PRIMARY KEY,
@@ -79,7 +71,6 @@ CREATE TABLE handoffs (
     FOREIGN KEY (issue_id) REFERENCES issues(id) ON DELETE CASCADE
 );
 CREATE INDEX idx_handoffs_issue ON handoffs(issue_id);
-CREATE INDEX idx_handoffs_timestamp ON handoffs(timestamp);
 
 CREATE TABLE boards (
     id TEXT PRIMARY KEY,
@@ -175,8 +166,6 @@ CREATE TABLE notes (
     archived INTEGER DEFAULT 0,
     deleted_at TEXT
 );
-CREATE INDEX idx_notes_updated ON notes(updated_at DESC);
-CREATE INDEX idx_notes_deleted ON notes(deleted_at);
 
 -- Tables of one device: never published, never applied.
 

@@ -44,14 +44,18 @@ fn refused(dir: &TempDir, path: &Path, code: &str) {
     assert!(content(dir) == before, "{code}: files {:?}", content(dir).keys());
 }
 
+/// The schema, line by line.
+fn listing(db: &ProjectDb) -> Vec<String> {
+    let sql = std::fs::read_to_string(fixture("schema-38.sql")).expect("fixture");
+    let mut ask = db.conn().prepare(&sql).expect("sql");
+    ask.query_map([], |r| r.get(0)).expect("list").collect::<Result<_, _>>().expect("lines")
+}
+
 #[test]
 fn a_new_database_has_schema_38() {
     let (_dir, path) = folder();
     let db = ProjectDb::create(&path, Purpose::Device, at(0)).expect("create");
-    let sql = std::fs::read_to_string(fixture("schema-38.sql")).expect("fixture");
-    let mut ask = db.conn().prepare(&sql).expect("sql");
-    let lines: Vec<String> =
-        ask.query_map([], |r| r.get(0)).expect("list").collect::<Result<_, _>>().expect("lines");
+    let lines = listing(&db);
     let expected = std::fs::read_to_string(fixture("schema-38.txt")).expect("fixture");
     for (want, got) in expected.lines().zip(&lines) {
         assert_eq!(want, got);
@@ -222,4 +226,25 @@ fn only_a_live_view_has_the_cursor_table_of_the_reference() {
     let (_dir, path) = folder();
     let device = ProjectDb::create(&path, Purpose::Device, at(0)).expect("create");
     assert_eq!(count(&device, "SELECT count(*) FROM sqlite_master WHERE name = 'applied_events'"), 0);
+}
+
+#[test]
+fn a_live_view_gets_the_indexes_of_searches_when_it_becomes_something_else() {
+    let (_dir, path) = folder();
+    let view = ProjectDb::create(&path, Purpose::LiveView, at(0)).expect("create");
+    let indexes = "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND name LIKE 'idx_%'";
+    let few = count(&view, indexes);
+    drop(ProjectDb::open(&path, Purpose::LiveView).expect("open"));
+    assert_eq!(count(&view, indexes), few, "opening one does not make them");
+    drop(view);
+    let (_dir, other) = folder();
+    let device = ProjectDb::create(&other, Purpose::Device, at(0)).expect("create");
+    assert!(count(&device, indexes) > few, "{few}");
+    for purpose in [Purpose::Snapshot, Purpose::Device] {
+        let copied = path.with_extension("copy");
+        std::fs::copy(&path, &copied).expect("copy");
+        let db = ProjectDb::open(&copied, purpose).expect("open");
+        db.conn().execute_batch("DROP TABLE applied_events").expect("what only views have");
+        assert_eq!(listing(&db), listing(&device), "{purpose:?}");
+    }
 }

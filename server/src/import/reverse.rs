@@ -25,6 +25,7 @@ use crate::log::SqliteLog;
 use rusqlite::{Connection, params};
 use std::path::Path;
 use std::time::Duration;
+use td_engine::db::SEARCHES;
 
 /// Says so if a server of ours runs there.
 pub(super) fn holder_of(source: &Source, plan: &mut Plan) -> Result<(), ImportError> {
@@ -170,6 +171,7 @@ fn as_the_reference_has_it(view: &Path, log: &Path) -> rusqlite::Result<i64> {
     log.execute_batch("DELETE FROM sqlite_sequence WHERE name <> 'events'")?;
     let tx = state.transaction()?;
     drop_named(&tx, &["tdsync_*"])?;
+    tx.execute_batch(SEARCHES)?;
     let mut ask = log.prepare(
         "SELECT client_action_id, session_id, action_type, entity_type, entity_id,
                 CASE WHEN json_valid(text) THEN coalesce(json_extract(text, '$.previous_data'), '') ELSE '' END,
