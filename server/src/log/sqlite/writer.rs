@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 use td_engine::event::{NewEvent, Push};
-use td_engine::id::{ActionId, DeviceId, Seq};
+use td_engine::id::{ActionId, Seq};
 use td_engine::payload::Payload;
 use tokio::sync::{oneshot, watch};
 
@@ -246,6 +246,7 @@ fn commit(
         let (mut head, mut answers) = (before, Vec::with_capacity(group.len()));
         let committed = (|| {
             step("BEGIN IMMEDIATE")?;
+            let mut rows = InFile::new(conn, &marks, &time)?;
             for job in group {
                 if let Some(why) = oversize(&job.push) {
                     answers.push(Err(LogError::Refused(why)));
@@ -256,9 +257,8 @@ fn commit(
                 if alone {
                     step("SAVEPOINT push")?;
                 }
-                let placed = InFile::new(conn, &marks, &job.push.device, &time)
-                    .and_then(|mut rows| place(&job.push, head.allocated, &*options.schema, &mut rows));
-                let refused = match placed {
+                rows.device = job.push.device.as_str();
+                let refused = match place(&job.push, head.allocated, &*options.schema, &mut rows) {
                     Ok(placed) if placed.stored > job.most_new => LogError::TooMany,
                     Ok(placed) => {
                         advance(&mut head, &placed);
@@ -321,14 +321,10 @@ struct InFile<'c> {
 }
 
 impl<'c> InFile<'c> {
-    fn new(
-        conn: &'c Connection,
-        marks: &'c Marks<'c>,
-        device: &'c DeviceId,
-        time: &'c str,
-    ) -> rusqlite::Result<Self> {
+    /// For one group; whose push it is has to be said for each.
+    fn new(conn: &'c Connection, marks: &'c Marks<'c>, time: &'c str) -> rusqlite::Result<Self> {
         let (insert, find) = (conn.prepare_cached(INSERT)?, conn.prepare_cached(FIND)?);
-        Ok(Self { insert, find, marks, device: device.as_str(), time })
+        Ok(Self { insert, find, marks, device: "", time })
     }
 }
 
