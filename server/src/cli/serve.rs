@@ -43,7 +43,7 @@ pub(super) fn serve() -> Result<(), Failure> {
         );
     }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.enable_all().max_blocking_threads(BLOCKING).build();
+    let runtime = runtime.enable_all().max_blocking_threads(BLOCKING).on_thread_park(logging::flush).build();
     let runtime = runtime.context("the async runtime cannot start")?;
     let served = runtime.block_on(async {
         let mut term = signal(SignalKind::terminate()).context("SIGTERM cannot be awaited")?;

@@ -10,14 +10,14 @@ use crate::http::body::Inbox;
 use crate::http::cors::{self, Origin};
 use crate::http::error::{ApiError, Internal};
 use crate::http::login::Stranger;
-use crate::logging::Trail;
-use crate::secret;
+use crate::logging::{REQUESTS, Trail};
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{ALLOW, CONNECTION, HOST, LOCATION};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,18 +25,13 @@ use std::time::Instant;
 pub const EPOCH: HeaderName = HeaderName::from_static("x-td-epoch");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The id of a request, as its answer and its log lines carry it.
-#[derive(Clone, Debug)]
-pub struct RequestId(pub String);
-
 /// The outermost layer.
 pub async fn every_request(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
-    let trail =
-        Trail::new(secret::bytes::<16>().map_or_else(|_| "unknown".into(), |bytes| secret::hex(&bytes)));
+    let trail = Trail::begin();
     let (method, path) = (request.method().clone(), request.uri().path().to_string());
     let mut request = request;
-    request.extensions_mut().insert(RequestId(trail.request().into()));
+    request.extensions_mut().insert(trail.clone());
     let origin = match clean_path(&path) == path {
         true => cors::of(&app.config.operating.cors_origins, &request),
         false => Origin::NoMatter,
@@ -63,8 +58,8 @@ pub async fn every_request(State(app): State<Arc<App>>, request: Request, next: 
     app.metrics.answered(&path, status, took);
     let (dur, path, method) = (format!("{took:?}"), shortened(&path), shortened(method.as_str()));
     trail.within(|| match response.extensions().get::<Internal>() {
-        Some(Internal(cause)) => tracing::error!(method, path, status, dur, cause, "req"),
-        None => tracing::info!(method, path, status, dur, "req"),
+        Some(Internal(cause)) => tracing::error!(target: REQUESTS, method, path, status, dur, cause, "req"),
+        None => tracing::info!(target: REQUESTS, method, path, status, dur, "req"),
     });
     response
 }
@@ -134,6 +129,9 @@ fn cleaned(request: &Request) -> Option<Response> {
 
 /// Whether a path is text once its escapes are undone: the router would refuse it in words of its own.
 fn is_text(path: &str) -> bool {
+    if !path.contains('%') {
+        return true;
+    }
     let digit = |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16));
     let (mut bytes, mut rest) = (Vec::with_capacity(path.len()), path.as_bytes());
     while let [first, after @ ..] = rest {
@@ -150,7 +148,11 @@ fn is_text(path: &str) -> bool {
     std::str::from_utf8(&bytes).is_ok()
 }
 
-fn clean_path(path: &str) -> String {
+fn clean_path(path: &str) -> Cow<'_, str> {
+    let has_dots = || path.split('/').any(|segment| matches!(segment, "." | ".."));
+    if path.starts_with('/') && !path.contains("//") && !has_dots() {
+        return Cow::Borrowed(path);
+    }
     let mut kept: Vec<&str> = Vec::new();
     for segment in path.split('/') {
         match segment {
@@ -160,7 +162,7 @@ fn clean_path(path: &str) -> String {
         }
     }
     let ends_open = path.ends_with('/') && !kept.is_empty();
-    format!("/{}{}", kept.join("/"), if ends_open { "/" } else { "" })
+    format!("/{}{}", kept.join("/"), if ends_open { "/" } else { "" }).into()
 }
 
 /// axum lists methods in the order of registration; the reference sorts them and separates them with a blank.

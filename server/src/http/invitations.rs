@@ -12,11 +12,11 @@ use crate::control::Audit;
 use crate::control::invitations::{Answered, Invitation, NewInvitation};
 use crate::http::App;
 use crate::http::answer::{json, no_content};
-use crate::http::around::RequestId;
 use crate::http::body::{Inbox, read_object};
 use crate::http::caller::{Caller, KeyOwner};
 use crate::http::error::ApiError;
 use crate::http::members;
+use crate::logging::Trail;
 use crate::mail::{Fate, Handed, Mail};
 use crate::secret;
 use axum::extract::{Extension, Path, State};
@@ -57,7 +57,7 @@ pub async fn invite(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(id): Path<String>,
-    Extension(request): Extension<RequestId>,
+    Extension(trail): Extension<Trail>,
     inbox: Inbox,
 ) -> Result<Response, ApiError> {
     const FAILED: &str = "failed to create invitation";
@@ -87,7 +87,7 @@ pub async fn invite(
     let mut response = json(StatusCode::CREATED, &shown(&made));
     if app.post.delivers() {
         let link = mailed_link(&app, &email, &made.id, &token);
-        let mail = Mail::invitation(&email, role.as_str(), &link, &request.0);
+        let mail = Mail::invitation(&email, role.as_str(), &link, trail.request());
         let (control, detail) =
             (app.control.clone(), json!({"invitation": made.id, "email": email}).to_string());
         let lost = Audit {

@@ -4,7 +4,8 @@ use super::Trail;
 use crate::config::LogFormat;
 use crate::visible::is_hidden;
 use serde_json::Value;
-use std::fmt::{self, Debug, Write};
+use std::fmt::{self, Debug, Display, Write};
+use std::ops::Range;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -20,104 +21,130 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut said = Said::default();
-        event.record(&mut said);
-        let (time, level) = (crate::clock::system()().fixed_utc(), event.metadata().level().as_str());
-        let mut fields = vec![("time", time.into()), ("level", level.into()), ("msg", said.message.into())];
-        Trail::each(|name, id| fields.push((name, id.into())));
-        // What the event says itself is nearer to what happened.
-        for (name, value) in said.fields {
-            fields.retain(|(known, _)| *known != name);
-            fields.push((name, value));
-        }
-        match self.0 {
-            LogFormat::Json => json(&mut to, &fields),
-            LogFormat::Text => text(&mut to, &fields),
-        }
+        let mut line = Line::new(self.0);
+        line.text("time", &crate::clock::system()().fixed_utc());
+        line.text("level", event.metadata().level().as_str());
+        line.reserve("msg");
+        Trail::each(|name, id| line.text(name, id));
+        event.record(&mut line);
+        line.write(&mut to)
     }
 }
 
-fn json(to: &mut Writer<'_>, fields: &[(&str, Value)]) -> fmt::Result {
-    for (n, (name, value)) in fields.iter().enumerate() {
-        // Names are identifiers of the program.
-        write!(to, "{}\"{name}\":{}", if n == 0 { '{' } else { ',' }, spelled(value))?;
-    }
-    writeln!(to, "}}")
+/// A line being put together. Every request has one, so its values are spelled where they will stand, into one buffer.
+struct Line {
+    format: LogFormat,
+    spelled: String,
+    /// Names, identifiers of the program, and where their values are.
+    fields: Vec<(&'static str, Range<usize>)>,
 }
 
-fn text(to: &mut Writer<'_>, fields: &[(&str, Value)]) -> fmt::Result {
-    for (n, (name, value)) in fields.iter().enumerate() {
-        let blank = if n == 0 { "" } else { " " };
-        match value {
-            // A text without blanks and quotes stands for itself, any other as JSON has it.
-            Value::String(s)
-                if !s.is_empty() && s.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'=') =>
-            {
-                write!(to, "{blank}{name}={s}")?;
+impl Line {
+    fn new(format: LogFormat) -> Self {
+        Self { format, spelled: String::with_capacity(512), fields: Vec::with_capacity(12) }
+    }
+
+    /// The place of a field whose value comes later.
+    fn reserve(&mut self, name: &'static str) {
+        self.fields.push((name, 0..0));
+    }
+
+    fn put(&mut self, name: &'static str, spell: impl FnOnce(&mut String, LogFormat)) {
+        let begin = self.spelled.len();
+        spell(&mut self.spelled, self.format);
+        let value = begin..self.spelled.len();
+        match self.fields.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, reserved)) if reserved.end == 0 => *reserved = value,
+            // What the event says itself is nearer to what happened than the ids of its request.
+            Some(_) => {
+                self.fields.retain(|(known, _)| *known != name);
+                self.fields.push((name, value));
             }
-            other => write!(to, "{blank}{name}={}", spelled(other))?,
+            None => self.fields.push((name, value)),
         }
     }
-    writeln!(to)
+
+    fn text(&mut self, name: &'static str, text: &str) {
+        self.put(name, |to, format| match format {
+            // A text without blanks and quotes stands for itself, any other as JSON has it.
+            LogFormat::Text
+                if !text.is_empty()
+                    && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'=') =>
+            {
+                to.push_str(text);
+            }
+            _ => spell(to, text),
+        });
+    }
+
+    fn plain(&mut self, name: &'static str, value: impl Display) {
+        self.put(name, |to, _| {
+            // Writing into a text does not fail.
+            let _ = write!(to, "{value}");
+        });
+    }
+
+    fn write(self, to: &mut Writer<'_>) -> fmt::Result {
+        let fields = self.fields.into_iter().filter(|(_, value)| value.end > 0);
+        for (n, (name, value)) in fields.enumerate() {
+            let value = &self.spelled[value];
+            match self.format {
+                LogFormat::Json => write!(to, "{}\"{name}\":{value}", if n == 0 { '{' } else { ',' })?,
+                LogFormat::Text => write!(to, "{}{name}={value}", if n == 0 { "" } else { " " })?,
+            }
+        }
+        to.write_str(if self.format == LogFormat::Json { "}\n" } else { "\n" })
+    }
 }
 
-/// As JSON, with an escape for every character that is not seen: JSON itself asks that only of those below U+0020.
-fn spelled(value: &Value) -> String {
-    let mut spelled = String::new();
-    for c in value.to_string().chars() {
+/// As a JSON string, with an escape for every character that is not seen: JSON itself asks that only of those below
+/// U+0020.
+fn spell(to: &mut String, text: &str) {
+    if text.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\') {
+        to.extend(["\"", text, "\""]);
+        return;
+    }
+    for c in Value::from(text).to_string().chars() {
         if is_hidden(c) {
-            // All of them have four digits, and stand in a text: JSON has none outside.
-            spelled.push_str(&format!("\\u{:04x}", u32::from(c)));
+            // All of them have four digits.
+            let _ = write!(to, "\\u{:04x}", u32::from(c));
         } else {
-            spelled.push(c);
-        }
-    }
-    spelled
-}
-
-/// What an event says.
-#[derive(Default)]
-struct Said {
-    message: String,
-    fields: Vec<(&'static str, Value)>,
-}
-
-impl Said {
-    fn put(&mut self, field: &Field, value: Value) {
-        match (field.name(), value) {
-            ("message", Value::String(text)) => self.message = text,
-            (name, value) => self.fields.push((name, value)),
+            to.push(c);
         }
     }
 }
 
-impl Visit for Said {
+impl Visit for Line {
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, value.into());
+        self.plain(field_name(field), value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, value.into());
+        self.plain(field_name(field), value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.put(field, value.into());
+        self.plain(field_name(field), Value::from(value));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, value.into());
+        self.plain(field_name(field), value);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, value.into());
+        self.text(field_name(field), value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let mut text = String::new();
         // Writing into a text does not fail unless the value's own Debug does.
         let _ = write!(text, "{value:?}");
-        self.put(field, text.into());
+        self.text(field_name(field), &text);
     }
+}
+
+fn field_name(field: &Field) -> &'static str {
+    if field.name() == "message" { "msg" } else { field.name() }
 }
 
 #[cfg(test)]
@@ -160,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_line_is_one_object_with_the_ids_of_its_request() {
-        let trail = Trail::new("r1".into());
+        let trail = Trail::begin();
         let lines = lines(LogFormat::Json, || {
             tracing::info!("before");
             trail.within(|| {
@@ -177,7 +204,7 @@ mod tests {
         let first = of(1);
         assert_eq!(
             (&first["msg"], &first["level"], &first["rid"]),
-            (&"first".into(), &"WARN".into(), &"r1".into())
+            (&"first".into(), &"WARN".into(), &trail.request().into())
         );
         assert_eq!(
             (&first["n"], &first["name"], &first["dur"]),

@@ -4,12 +4,15 @@
 //! Invariant: of programs that we use, only warnings are logged: at `debug` they would tell headers and bodies.
 //! Danger: a secret, a query string or a payload in a line. `server/tests/log.rs` looks for all of them at `debug`.
 
+mod held;
 mod line;
 mod trail;
 
+pub use held::{REQUESTS, flush};
 pub use trail::{Trail, blocking};
 
 use crate::config::Config;
+use held::StandardError;
 use line::Lines;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -28,7 +31,7 @@ pub fn start(config: &Config) {
         _ => LevelFilter::INFO,
     };
     let which = Targets::new().with_target(OURS, level).with_default(level.min(LevelFilter::WARN));
-    let lines = fmt::layer().with_writer(std::io::stderr).event_format(Lines(config.log_format));
+    let lines = fmt::layer().with_writer(StandardError).event_format(Lines(config.log_format));
     // A second start is refused by the library; the first one stays, which is what a test wants.
     let _ = registry().with(lines).with(which).try_init();
 }

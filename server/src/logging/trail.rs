@@ -2,7 +2,9 @@
 //!
 //! Invariant: the ids are set once, where they are proven: a line never names a user whose key was not checked.
 
-use std::sync::{Arc, OnceLock};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
 use tokio::task::JoinHandle;
 
 tokio::task_local! {
@@ -22,11 +24,11 @@ struct Ids {
 
 impl Trail {
     /// Of a new request.
-    pub fn new(request: String) -> Self {
-        Self(Arc::new(Ids { request, user: OnceLock::new(), project: OnceLock::new() }))
+    pub fn begin() -> Self {
+        Self(Arc::new(Ids { request: unheard_of(), user: OnceLock::new(), project: OnceLock::new() }))
     }
 
-    /// The request's id.
+    /// The request's id, as its answer carries it too: 32 hex digits.
     pub fn request(&self) -> &str {
         &self.0.request
     }
@@ -73,6 +75,16 @@ impl Trail {
             }
         });
     }
+}
+
+/// An id that no other request has. It is no secret, but must not tell how many there were: a count under two random keys
+/// of this process. Asking the system for random bytes each time was a fiftieth of what an empty pull costs.
+fn unheard_of() -> String {
+    static KEYS: LazyLock<[RandomState; 2]> = LazyLock::new(Default::default);
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let [high, low] = KEYS.each_ref().map(|key| key.hash_one(count));
+    format!("{high:016x}{low:016x}")
 }
 
 /// Does blocking work of the current request on a thread for it, and keeps the request's ids on its lines.

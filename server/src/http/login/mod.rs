@@ -11,10 +11,10 @@ pub mod web;
 use crate::control::NewKey;
 use crate::control::logins::{LoginEvent, Metadata};
 use crate::http::App;
-use crate::http::around::RequestId;
 use crate::http::caller::{client_of, stranger};
 use crate::http::error::ApiError;
 use crate::limit::Class;
+use crate::logging::Trail;
 use crate::mail::{Fate, Handed, Mail};
 use crate::secret;
 use axum::extract::FromRequestParts;
@@ -54,7 +54,7 @@ impl FromRequestParts<Arc<App>> for Stranger {
         let agent = parts.headers.get(USER_AGENT).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
         let agent =
             agent.unwrap_or_default().chars().filter(|c| !c.is_control()).take(LONGEST_AGENT).collect();
-        let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+        let request_id = parts.extensions.get::<Trail>().map(|t| t.request().into()).unwrap_or_default();
         Ok(Self { address: client, client: client.to_string(), user_agent: agent, request_id })
     }
 }
