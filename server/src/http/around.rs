@@ -38,7 +38,7 @@ pub async fn every_request(State(app): State<Arc<App>>, request: Request, next: 
     };
     let mut response = match origin {
         Origin::Allowed(_) if method == Method::OPTIONS => no_content(),
-        _ => trail.clone().around(inside(request, next)).await,
+        _ => inside(trail.clone(), request, next).await,
     };
     cors::say(&mut response, origin);
     let headers = response.headers_mut();
@@ -72,7 +72,7 @@ fn shortened(path: &str) -> &str {
 
 /// Runs the route on a task of its own: its panic becomes an answer, and a client that hangs up does not stop it half
 /// way.
-async fn inside(request: Request, next: Next) -> Response {
+async fn inside(trail: Trail, request: Request, next: Next) -> Response {
     let hosts = request.headers().get_all(HOST).iter().count();
     if hosts == 0 && request.version() == Version::HTTP_11 {
         return plain(StatusCode::BAD_REQUEST, "400 Bad Request: missing required Host header");
@@ -92,7 +92,7 @@ async fn inside(request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let inbox = Inbox::new(body);
     parts.extensions.insert(inbox.clone());
-    let route = tokio::spawn(Trail::carried(next.run(Request::from_parts(parts, Body::empty()))));
+    let route = tokio::spawn(trail.around(next.run(Request::from_parts(parts, Body::empty()))));
     let mut response = match route.await {
         Ok(response) => response,
         Err(e) => {
@@ -202,7 +202,7 @@ async fn knocked(app: &Arc<App>, request: Request) -> Result<(), ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{clean_path, inside};
+    use super::{Trail, clean_path, inside};
     use axum::Router;
     use axum::body::Body;
     use axum::extract::Request;
@@ -217,7 +217,9 @@ mod tests {
         async fn broken() -> StatusCode {
             panic!("secret detail")
         }
-        let service = Router::new().route("/", get(broken)).layer(from_fn(inside));
+        let service = Router::new()
+            .route("/", get(broken))
+            .layer(from_fn(|request, next| inside(Trail::begin(), request, next)));
         let request = Request::builder().uri("/").header("host", "x").body(Body::empty()).expect("request");
         let answer = service.oneshot(request).await.expect("an answer");
         assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);

@@ -38,20 +38,9 @@ impl Trail {
         CURRENT.sync_scope(self.clone(), speak)
     }
 
-    /// Lines that `work` logs are about this request.
-    pub async fn around<T>(self, work: impl Future<Output = T>) -> T {
-        CURRENT.scope(self, work).await
-    }
-
-    /// `work` with the current request's ids, for a task of its own.
-    pub fn carried<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
-        let trail = CURRENT.try_with(Trail::clone).ok();
-        async move {
-            match trail {
-                Some(trail) => trail.around(work).await,
-                None => work.await,
-            }
-        }
+    /// Lines that `work` logs are about this request. Not an `async fn`: that would hold `work` twice, and it is copied.
+    pub fn around<T>(self, work: impl Future<Output = T>) -> impl Future<Output = T> {
+        CURRENT.scope(self, work)
     }
 
     /// Notes whose request the current one is. Nothing happens outside of a request.
