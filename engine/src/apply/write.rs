@@ -134,7 +134,12 @@ impl<'w> Writer<'w> {
             return Ok(false);
         }
         let row = self.whole_row(table, new, None);
-        Ok(self.conn.prepare_cached(&table.insert)?.execute(params_from_iter(&row.0))? == 1)
+        match self.conn.prepare_cached(&table.insert)?.execute(params_from_iter(&row.0)) {
+            Ok(_) => Ok(true),
+            // What it was comes out when it is put in place of what is there.
+            Err(e) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
     }
 
     fn replace(&mut self, table: &Table, new: &Map<String, Json>, before: Option<&Row>) -> Result<(), Stop> {
@@ -145,7 +150,10 @@ impl<'w> Writer<'w> {
         if !local_rows.is_empty() {
             self.begin_several()?;
         }
-        self.conn.prepare_cached(&table.replace)?.execute(params_from_iter(&row.0))?;
+        // With nothing known that could give way, nothing unknown does either.
+        let is_new = before.is_none() && self.changes.is_empty();
+        let put = if is_new { &table.insert } else { &table.replace };
+        self.conn.prepare_cached(put)?.execute(params_from_iter(&row.0))?;
         for (child, row) in &local_rows {
             self.conn.prepare_cached(&child.replace)?.execute(params_from_iter(&row.0))?;
         }

@@ -176,8 +176,7 @@ impl Table {
         table.find = format!("SELECT {list} FROM {} WHERE id = ?1", quoted(name));
         let but = if name == "boards" { " WHERE NOT is_builtin" } else { "" };
         table.list = format!("SELECT {list} FROM {}{but} ORDER BY id COLLATE BINARY", quoted(name));
-        table.insert =
-            format!("INSERT INTO {} ({list}) VALUES ({holes}) ON CONFLICT DO NOTHING", quoted(name));
+        table.insert = format!("INSERT INTO {} ({list}) VALUES ({holes})", quoted(name));
         table.replace = format!("INSERT OR REPLACE INTO {} ({list}) VALUES ({holes})", quoted(name));
         table
     }
