@@ -68,5 +68,6 @@ pub(super) fn serve() -> Result<(), Failure> {
     });
     // Everything is closed. A thread that still waits for a mail server must not keep the process.
     runtime.shutdown_background();
+    logging::flush();
     served
 }

@@ -8,7 +8,7 @@
 //! written before the program goes on.
 
 use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, TryLockError};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -20,18 +20,20 @@ const PAGE: usize = 8 * 1024;
 
 static WAITING: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
-/// Writes what waits.
+/// Writes what waits, unless somebody is at it: a thread that has nothing to write must not wait for whoever reads.
 pub fn flush() {
-    say(&[], false);
+    match WAITING.try_lock() {
+        Ok(mut waiting) => write(&mut waiting),
+        // What a panic leaves here is still whole lines.
+        Err(TryLockError::Poisoned(waiting)) => write(&mut waiting.into_inner()),
+        Err(TryLockError::WouldBlock) => {}
+    }
 }
 
-fn say(line: &[u8], may_wait: bool) {
-    // What a panic leaves here is still whole lines.
-    let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
-    waiting.extend_from_slice(line);
-    if !waiting.is_empty() && (!may_wait || waiting.len() >= PAGE) {
+fn write(waiting: &mut Vec<u8>) {
+    if !waiting.is_empty() {
         // With nobody left who reads, there is nobody to tell.
-        let _ = io::stderr().write_all(&waiting);
+        let _ = io::stderr().write_all(waiting);
         waiting.clear();
     }
 }
@@ -46,7 +48,11 @@ pub(super) struct Line {
 
 impl Write for Line {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        say(line, self.may_wait);
+        let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.extend_from_slice(line);
+        if !self.may_wait || waiting.len() >= PAGE {
+            write(&mut waiting);
+        }
         Ok(line.len())
     }
 

@@ -12,6 +12,9 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+/// Name of what a line says; its place is kept.
+const MESSAGE: &str = "msg";
+
 /// Spells lines in this format.
 pub(super) struct Lines(pub(super) LogFormat);
 
@@ -24,7 +27,7 @@ where
         let mut line = Line::new(self.0);
         line.text("time", &crate::clock::system()().fixed_utc());
         line.text("level", event.metadata().level().as_str());
-        line.reserve("msg");
+        line.text(MESSAGE, "");
         Trail::each(|name, id| line.text(name, id));
         event.record(&mut line);
         line.write(&mut to)
@@ -44,17 +47,12 @@ impl Line {
         Self { format, spelled: String::with_capacity(512), fields: Vec::with_capacity(12) }
     }
 
-    /// The place of a field whose value comes later.
-    fn reserve(&mut self, name: &'static str) {
-        self.fields.push((name, 0..0));
-    }
-
     fn put(&mut self, name: &'static str, spell: impl FnOnce(&mut String, LogFormat)) {
         let begin = self.spelled.len();
         spell(&mut self.spelled, self.format);
         let value = begin..self.spelled.len();
         match self.fields.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, reserved)) if reserved.end == 0 => *reserved = value,
+            Some((MESSAGE, place)) => *place = value,
             // What the event says itself is nearer to what happened than the ids of its request.
             Some(_) => {
                 self.fields.retain(|(known, _)| *known != name);
@@ -85,8 +83,7 @@ impl Line {
     }
 
     fn write(self, to: &mut Writer<'_>) -> fmt::Result {
-        let fields = self.fields.into_iter().filter(|(_, value)| value.end > 0);
-        for (n, (name, value)) in fields.enumerate() {
+        for (n, (name, value)) in self.fields.into_iter().enumerate() {
             let value = &self.spelled[value];
             match self.format {
                 LogFormat::Json => write!(to, "{}\"{name}\":{value}", if n == 0 { '{' } else { ',' })?,
@@ -144,7 +141,7 @@ impl Visit for Line {
 }
 
 fn field_name(field: &Field) -> &'static str {
-    if field.name() == "message" { "msg" } else { field.name() }
+    if field.name() == "message" { MESSAGE } else { field.name() }
 }
 
 #[cfg(test)]
