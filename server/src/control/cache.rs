@@ -19,8 +19,10 @@ const MOST_ENTRIES: usize = 10_000;
 #[derive(Default)]
 struct Memory {
     generation: u64,
-    principals: HashMap<String, Principal>,
-    memberships: HashMap<(String, String), Membership>,
+    principals: HashMap<String, Arc<Principal>>,
+    /// By project, then by user: looked up without making a key.
+    memberships: HashMap<String, HashMap<String, Membership>>,
+    entries: usize,
 }
 
 /// A control store with a memory. Cheap to clone.
@@ -106,7 +108,7 @@ impl Control {
     }
 
     /// Who holds the token with this hash; expired and unknown are the same.
-    pub async fn holder(&self, hash: &str) -> Result<Option<Principal>, ControlError> {
+    pub async fn holder(&self, hash: &str) -> Result<Option<Arc<Principal>>, ControlError> {
         let (generation, known) = {
             let memory = lock(&self.memory);
             (memory.generation, memory.principals.get(hash).cloned())
@@ -116,8 +118,9 @@ impl Control {
             None => {
                 let key = hash.to_string();
                 let Some(found) = self.ask(move |s| s.principal(&key)).await? else { return Ok(None) };
+                let found = Arc::new(found);
                 self.remember(generation, |m| {
-                    m.principals.insert(hash.to_string(), found.clone());
+                    m.principals.insert(hash.to_string(), Arc::clone(&found));
                 });
                 found
             }
@@ -126,25 +129,24 @@ impl Control {
         if principal.expired(now) {
             return Ok(None);
         }
-        lock(&self.usage).keys.insert(principal.key_id.clone(), now);
+        lock(&self.usage).used(&principal.key_id, now);
         Ok(Some(principal))
     }
 
     /// The user's membership in a project.
     pub async fn membership(&self, project: &str, user: &str) -> Result<Option<Membership>, ControlError> {
-        let key = (project.to_string(), user.to_string());
         let (generation, known) = {
             let memory = lock(&self.memory);
-            (memory.generation, memory.memberships.get(&key).copied())
+            (memory.generation, memory.memberships.get(project).and_then(|of| of.get(user)).copied())
         };
         if known.is_some() {
             return Ok(known);
         }
-        let (p, u) = key.clone();
+        let (p, u) = (project.to_string(), user.to_string());
         let found = self.ask(move |s| s.membership(&p, &u)).await?;
         if let Some(found) = found {
             self.remember(generation, |m| {
-                m.memberships.insert(key, found);
+                m.memberships.entry(project.into()).or_default().insert(user.into(), found);
             });
         }
         Ok(found)
@@ -155,9 +157,10 @@ impl Control {
         if memory.generation != generation {
             return;
         }
-        if memory.principals.len() + memory.memberships.len() >= MOST_ENTRIES {
+        if memory.entries >= MOST_ENTRIES {
             *memory = Memory { generation, ..Memory::default() };
         }
+        memory.entries += 1;
         put(&mut memory);
     }
 

@@ -49,6 +49,14 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Remembers that a key was used.
+    pub fn used(&mut self, key: &str, at: ClientTime) {
+        match self.keys.get_mut(key) {
+            Some(last) => *last = at,
+            None => drop(self.keys.insert(key.into(), at)),
+        }
+    }
+
     /// Remembers a cursor; it only moves forward.
     pub fn cursor(&mut self, project: &str, client: &str, seq: Seq) {
         if client.is_empty() || client.len() > LONGEST_CLIENT || self.cursors.len() >= MOST_CURSORS {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use td_engine::id::ProjectId;
 
 /// A caller with a good key whose scopes admit project routes.
-pub struct Caller(pub Principal, Call);
+pub struct Caller(pub Arc<Principal>, Call);
 
 /// What this call counts as, from where it came, and by which key it can be asked again whether it still holds.
 pub struct Call {
@@ -175,7 +175,7 @@ impl Caller {
         if member.is_some_and(|m| m.deleted) { Err(not_found()) } else { Ok(writing) }
     }
 
-    async fn holder_now(&self, app: &App) -> Result<Principal, ApiError> {
+    async fn holder_now(&self, app: &App) -> Result<Arc<Principal>, ApiError> {
         let known = app.control.holder(&self.1.key_hash).await;
         known.map_err(ApiError::control("failed to verify key"))?.ok_or_else(no_key)
     }

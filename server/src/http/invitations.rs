@@ -173,7 +173,7 @@ pub async fn of_person(
     KeyOwner(caller): KeyOwner,
 ) -> Result<Response, ApiError> {
     let who = caller.0;
-    let (email, now) = (who.email, app.control.now());
+    let (email, now) = (who.email.clone(), app.control.now());
     let all = app.control.ask(move |s| s.invitations_of_person(&email, now)).await;
     let all = all.map_err(ApiError::control("failed to list invitations"))?;
     Ok(json(StatusCode::OK, &all.iter().map(shown).collect::<Vec<_>>()))

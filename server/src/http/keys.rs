@@ -156,7 +156,7 @@ pub async fn create(
 pub async fn list(State(app): State<Arc<App>>, KeyOwner(caller): KeyOwner) -> Result<Response, ApiError> {
     let who = caller.0;
     person(&who)?;
-    let user = who.user_id;
+    let user = who.user_id.clone();
     let asked = app.control.ask(move |s| Ok((s.tokens_of(&user)?, s.keys(Some(&user))?))).await;
     let (tokens, keys) = asked.map_err(ApiError::control("failed to list keys"))?;
     let mut all: Vec<Value> = keys

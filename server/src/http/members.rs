@@ -76,7 +76,7 @@ pub async fn add(
                 user_id: user,
                 email,
                 role: role.to_string(),
-                invited_by: caller.0.user_id,
+                invited_by: caller.0.user_id.clone(),
                 created_at,
             };
             Ok(json(StatusCode::CREATED, &shown(&member)))

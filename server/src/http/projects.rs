@@ -119,7 +119,7 @@ pub async fn delete(
         Change::Done => {
             app.control.audit(Audit {
                 kind: "project_deleted",
-                actor: caller.0.user_id,
+                actor: caller.0.user_id.clone(),
                 project_id: Some(project.to_string()),
                 detail: "{}".into(),
             });

@@ -56,7 +56,7 @@ scopes! {
 }
 
 /// An admin whose key has the scope.
-pub struct Admin<S>(pub Principal, PhantomData<S>);
+pub struct Admin<S>(pub Arc<Principal>, PhantomData<S>);
 
 impl<S: Scope> FromRequestParts<Arc<App>> for Admin<S> {
     type Rejection = ApiError;

@@ -84,7 +84,7 @@ pub async fn revoke_key(
 ) -> Result<Response, ApiError> {
     const FAILED: &str = "failed to revoke api key";
     let _writing = app.gate.write().await?;
-    let by = admin.0.user_id;
+    let by = admin.0.user_id.clone();
     let revoked = app.control.change(move |s, now| match s.user_seen(&id)? {
         None => Ok(None),
         Some(seen) => s.revoke_key_of(&seen.user, &key, &by, now).map(Some),
