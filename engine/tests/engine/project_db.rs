@@ -248,3 +248,16 @@ fn a_live_view_gets_the_indexes_of_searches_when_it_becomes_something_else() {
         assert_eq!(listing(&db), listing(&device), "{purpose:?}");
     }
 }
+
+#[test]
+fn a_row_that_an_index_nobody_knows_of_protects_is_not_displaced() {
+    let (_dir, path) = folder();
+    let mut db = ProjectDb::create(&path, Purpose::Device, at(0)).expect("create");
+    db.conn().execute_batch("CREATE UNIQUE INDEX somebodys ON boards(name)").expect("index");
+    let board = |seq: i64, id: &str| create(seq, "A", "boards", id, json!({"name": "shed"}));
+    db.apply_page(&[board(1, "bd-1")], Seq(1)).expect("page");
+    let report = db.apply_page(&[board(2, "bd-2")], Seq(2)).expect("page");
+    assert_eq!((report.applied, report.quarantined), (0, 1));
+    assert_eq!(count(&db, "SELECT count(*) FROM boards WHERE id = 'bd-1'"), 1);
+    assert_eq!(count(&db, "SELECT count(*) FROM boards WHERE id = 'bd-2'"), 0);
+}
