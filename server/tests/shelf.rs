@@ -84,6 +84,7 @@ fn a_snapshot_made_from_the_live_view_equals_a_replay_and_is_no_live_view() {
         raw.query_row(sql, [table], |r| r.get::<_, i64>(0)).expect("asked") > 0
     };
     assert!(has("sync_state") && !has("applied_events"));
+    assert!(has("idx_issues_status"), "devices search in it");
     view.catch_up(&log.0).expect("applied");
     assert_eq!(view.digest(&log.0).expect("digest"), replayed(&log), "the live view is as it was");
 }
@@ -98,6 +99,17 @@ fn a_live_view_that_is_further_than_asked_makes_a_snapshot_of_where_it_is() {
     let seen = view.catch_up(&log.0).expect("applied");
     let made = shelf.make(&early, Some((view.place(), seen))).expect("made");
     assert_eq!((made.seq(), made.digest().expect("digest")), (Seq(10), replayed(&log)));
+}
+
+#[test]
+fn a_live_view_that_cannot_be_copied_keeps_no_snapshot_from_being_made() {
+    let dir = tempfile::tempdir().expect("dir");
+    let (shelf, log) = (shelf(dir.path()), Log::new());
+    log.issues(1, 10);
+    // No damage, which is told apart: the disk or the system says no.
+    let refused = LiveView::new(dir.path().to_owned(), clock());
+    let made = shelf.make(&log.0, Some((refused.place(), Seq(5)))).expect("made from the log");
+    assert_eq!(made.digest().expect("digest"), replayed(&log));
 }
 
 #[test]
